@@ -1,0 +1,188 @@
+//! What became of a step, written into the record.
+//!
+//! A success is noted; a failure decides how long to rest and whether a person must be told. Nothing is
+//! undone: the next plan looks at the world again and goes on from there.
+
+use crate::failure::{Class, Failure};
+use crate::ids::NodeName;
+use crate::journal::Entry;
+use crate::limits;
+use crate::names::Purpose;
+use crate::observation::SnapshotState;
+use crate::plan::{Draft, Scope, adopt, word};
+use crate::record::{Network, Record};
+use crate::step::{Outcome, Step};
+
+/// Takes in the outcome of a step.
+pub fn absorb(record: Record, step: &Step, outcome: &Outcome, scope: Scope<'_>) -> (Record, Vec<Entry>) {
+    let mut draft = Draft::new(record, scope);
+    match outcome {
+        Outcome::Failed(failure) => failed(&mut draft, step, failure),
+        done => succeeded(&mut draft, step, done),
+    }
+    draft.into_parts()
+}
+
+fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
+    draft.record.not_before = None;
+    match outcome {
+        Outcome::Interface(facts) => {
+            draft.note(format!("{} keeps the address {}", facts.id, facts.private_ip));
+            draft.record.network = Some(Network {
+                eni_id: facts.id.clone(),
+                private_ip: facts.private_ip,
+                subnet_id: facts.subnet.clone(),
+                zone: facts.zone.clone(),
+            });
+        }
+        Outcome::Launched(facts) => adopt(draft, facts),
+        Outcome::Snapshot(facts) => {
+            draft.note(format!("{} of {} is {}", facts.id, facts.volume, step.name()));
+            if let (Step::Snapshot(request), Some(last)) = (step, draft.record.finals.first_mut())
+                && request.purpose == Purpose::Final
+                && last.volume_id == facts.volume
+            {
+                last.snapshot_id = Some(facts.id.clone());
+                last.state = SnapshotState::Pending;
+            }
+        }
+        Outcome::Image(id) => {
+            draft.note(format!("{id} is being registered"));
+            if let Some(image) = draft.record.image.as_mut() {
+                image.id = Some(id.clone());
+            }
+        }
+        Outcome::NotOurs(why) => {
+            if let Step::Delete(needless) = step {
+                draft.note(format!("{} is left alone and handed over: {why}", word(needless)));
+                draft.record.forget(needless);
+            }
+        }
+        Outcome::Done => done(draft, step),
+        Outcome::Failed(_) => {}
+    }
+    draft.unblock();
+}
+
+fn done(draft: &mut Draft<'_>, step: &Step) {
+    match step {
+        Step::Delete(needless) => {
+            draft.note(format!("{} is deleted", word(needless)));
+            draft.record.forget(needless);
+        }
+        Step::KeepVolumes { instance, devices } => {
+            draft.note(format!("{} of {instance} will outlive it", devices.join(", ")));
+        }
+        Step::KeepInterface { interface, .. } => draft.note(format!("{interface} will outlive its instance")),
+        Step::Terminate(id) => draft.note(format!("{id} is being terminated")),
+        Step::CreateInterface(_) | Step::Launch(_) | Step::Snapshot(_) | Step::RegisterImage(_) => {}
+    }
+}
+
+fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
+    match step {
+        Step::Launch(_) => launch_failed(draft, failure),
+        // Best effort: the final snapshot holds the same bytes and more.
+        Step::Snapshot(request) if request.purpose == Purpose::Warning => {
+            draft.note(format!("no warning snapshot: {failure}"));
+        }
+        Step::Delete(needless) if failure.class == Class::NotFound => {
+            draft.note(format!("{} is gone", word(needless)));
+            draft.record.forget(needless);
+        }
+        Step::Terminate(_) if failure.class == Class::NotFound => {}
+        _ => rest_or_block(draft, step, failure),
+    }
+}
+
+fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
+    match failure.class {
+        Class::NotYet | Class::NotFound | Class::NameTaken => pause(draft, limits::NOT_YET_REST),
+        Class::Retry => pause(draft, limits::RETRY_SOON),
+        Class::TokenMismatch | Class::TokenSpent => {
+            // What the token once made had other parameters; the orphan pass finds it by its tags.
+            draft.record.attempts += 1;
+            draft.note(format!("{failure}: another token is used"));
+            pause(draft, limits::NOT_YET_REST);
+        }
+        Class::AddressTaken => {
+            let remedy = "Free the address or change persist.network.privateIp; it is tried again by itself";
+            draft.block("address-taken", failure.to_string(), remedy, limits::LADDER_REST);
+        }
+        Class::Quota | Class::NextRung => {
+            let remedy = "Ask AWS to raise the quota or free some of it; it is tried again by itself";
+            draft.block("quota", failure.to_string(), remedy, limits::LADDER_REST);
+        }
+        Class::Terminal => {
+            let remedy = "Mend what AWS names, rights and parameters above all; it is tried again by itself";
+            draft.block(refusal_code(step), failure.to_string(), remedy, limits::REFUSED_REST);
+        }
+    }
+}
+
+fn refusal_code(step: &Step) -> &'static str {
+    match step {
+        Step::CreateInterface(_) => "interface-refused",
+        Step::Launch(_) => "launch-refused",
+        Step::KeepVolumes { .. } | Step::KeepInterface { .. } => "keep-refused",
+        Step::Snapshot(_) => "snapshot-refused",
+        Step::RegisterImage(_) => "image-refused",
+        Step::Terminate(_) => "terminate-refused",
+        Step::Delete(_) => "delete-refused",
+    }
+}
+
+fn pause(draft: &mut Draft<'_>, how_long: jiff::SignedDuration) {
+    draft.record.not_before = Some(draft.after(how_long));
+}
+
+fn launch_failed(draft: &mut Draft<'_>, failure: &Failure) {
+    let now = draft.now();
+    match failure.class {
+        Class::NextRung => {
+            draft.note(format!("next rung: {failure}"));
+            draft.record.intent = None;
+            draft.record.rung += 1;
+        }
+        Class::Quota => {
+            draft.record.intent = None;
+            let remedy = "Ask AWS to raise the quota; a just ended instance still counts for a while";
+            draft.block("quota", failure.to_string(), remedy, limits::LADDER_REST);
+        }
+        Class::Terminal | Class::AddressTaken | Class::NameTaken => {
+            draft.record.intent = None;
+            let remedy =
+                "Mend what AWS names, in the launch template or in the node's item; it is tried again";
+            draft.block("launch-refused", failure.to_string(), remedy, limits::REFUSED_REST);
+        }
+        // Refused for now, so nothing was launched: what it needs is still changing its state or not yet
+        // visible. If that lasts, a fresh resolution of the request is worth a try.
+        Class::NotYet | Class::NotFound => {
+            let since = draft.record.intent.as_ref().map_or(now, |intent| intent.since);
+            if now.duration_since(since) >= limits::QUIET {
+                draft.record.intent = None;
+                let remedy = "It is tried again with a fresh look at the launch template and the image";
+                draft.block("launch-refused", failure.to_string(), remedy, limits::LADDER_REST);
+            } else {
+                pause(draft, limits::NOT_YET_REST);
+            }
+        }
+        // The effect may have happened: the intent stands, and is followed up by reads.
+        Class::Retry => pause(draft, limits::RETRY_SOON),
+        Class::TokenMismatch | Class::TokenSpent => {
+            draft.note(format!("{failure}: its instance is looked for"));
+            if let Some(intent) = draft.record.intent.as_mut() {
+                intent.closed = Some(failure.to_string());
+            }
+        }
+    }
+}
+
+/// The journal's line for a record that cannot be read by this version.
+pub fn newer_schema(node: &NodeName, schema_version: u64) -> String {
+    format!(
+        "the record of {node} has schema version {schema_version}, newer than {}: left alone. \
+         Deploy the version of Perennial that wrote it",
+        crate::record::SCHEMA_VERSION
+    )
+}

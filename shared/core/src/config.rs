@@ -1,0 +1,295 @@
+//! What the operator wants of a node: the validated config and the problems of one that is not.
+//!
+//! A [`NodeConfig`] can only be had from [`parse`], which reports every problem at once, each with its
+//! place, value and remedy. What an item refers to in AWS is checked by [`references`].
+
+mod parse;
+mod reader;
+pub mod references;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use parse::{Draft, node_name, parse};
+
+use crate::ids::{ImageId, SubnetId};
+use crate::launch::Market;
+use crate::names::{Tags, digest};
+
+/// The attribute that Perennial answers with.
+pub const STATUS: &str = "_status";
+/// Every attribute an item may have at its top: what a conditional write of the status must find unchanged.
+pub const ATTRIBUTES: [&str; 14] = [
+    "desiredState",
+    "recycle",
+    "restoreFrom",
+    "suspend",
+    "group",
+    "launch",
+    "persist",
+    "onRebalance",
+    "retention",
+    "targetGroups",
+    "tags",
+    "capacity",
+    "imageBackup",
+    "id",
+];
+
+/// The validated config of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeConfig {
+    /// What the node is to be.
+    #[serde(default)]
+    pub desired_state: DesiredState,
+    /// How its instances are launched.
+    pub launch: Launch,
+    /// What outlives its instances.
+    #[serde(default)]
+    pub persist: Persist,
+    /// What is kept how long after deallocation.
+    #[serde(default)]
+    pub retention: Retention,
+    /// True: observe and report, change nothing.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Added to everything made for the node.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// What a node is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DesiredState {
+    /// There is to be a running instance.
+    #[default]
+    Running,
+}
+
+/// How instances are launched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Launch {
+    /// The launch template.
+    pub template: TemplateSpec,
+    /// The base image; the template's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageId>,
+    /// In order of preference; the template's if empty.
+    #[serde(default)]
+    pub instance_types: Vec<String>,
+    /// Candidates; the template's if empty.
+    #[serde(default)]
+    pub subnets: Vec<SubnetId>,
+    /// How instances are paid for.
+    #[serde(default)]
+    pub market: MarketPolicy,
+    /// The most to be paid an hour, in dollars; the on-demand price if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_spot_price: Option<String>,
+}
+
+/// Which launch template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateSpec {
+    /// Its id or its name.
+    #[serde(flatten)]
+    pub which: TemplateRef,
+    /// A number, `$Default` or `$Latest`.
+    pub version: String,
+}
+
+/// A launch template by id or by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TemplateRef {
+    /// `lt-…`
+    Id(String),
+    /// Its name in this account and Region.
+    Name(String),
+}
+
+/// How instances are paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarketPolicy {
+    /// Spot while any type has capacity, else on-demand.
+    #[default]
+    SpotThenOnDemand,
+    /// Spot only.
+    Spot,
+    /// On-demand only.
+    OnDemand,
+}
+
+impl MarketPolicy {
+    /// The markets in the order in which they are tried.
+    pub fn markets(self) -> &'static [Market] {
+        match self {
+            Self::SpotThenOnDemand => &[Market::Spot, Market::OnDemand],
+            Self::Spot => &[Market::Spot],
+            Self::OnDemand => &[Market::OnDemand],
+        }
+    }
+}
+
+/// What outlives an instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Persist {
+    /// The root volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootPolicy>,
+    /// The network interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPolicy>,
+}
+
+/// How the root volume is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootPolicy {
+    /// How often it is snapshotted while the instance runs.
+    #[serde(with = "duration")]
+    pub snapshot_every: SignedDuration,
+    /// How many completed snapshots are kept.
+    pub keep: u32,
+}
+
+/// How the network identity is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPolicy {
+    /// The private address it must have; any of the subnet if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_ip: Option<Ipv4Addr>,
+}
+
+/// What is kept how long after deallocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// How long.
+    #[serde(with = "duration")]
+    pub after: SignedDuration,
+    /// What is deleted then; the rest is handed over.
+    pub delete: Vec<Retained>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { after: SignedDuration::from_hours(96), delete: Retained::ALL.to_vec() }
+    }
+}
+
+/// Kinds of resources under retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Retained {
+    /// Node images.
+    Images,
+    /// Snapshots.
+    Snapshots,
+    /// Volumes.
+    Volumes,
+    /// Network interfaces.
+    NetworkInterfaces,
+}
+
+impl Retained {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Images, Self::Snapshots, Self::Volumes, Self::NetworkInterfaces];
+}
+
+/// What is wrong with an item: the place, what stands there, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The attribute, as a dotted path.
+    pub path: String,
+    /// What stands there, shortened.
+    pub value: String,
+    /// What is wrong with it and what to do.
+    pub remedy: String,
+}
+
+/// Perennial's answer to an edit, kept in the item's `_status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Whether the item is in force.
+    pub accepted: bool,
+    /// The hash of the item that was judged.
+    pub config_hash: String,
+    /// Why it is not.
+    pub problems: Vec<Problem>,
+    /// What the operator should know though nothing is wrong.
+    pub notices: Vec<String>,
+    /// When it was judged.
+    pub checked_at: String,
+}
+
+/// The hash of an item as the operator wrote it: without our status, independent of attribute order.
+pub fn hash(item: &Value) -> String {
+    let mut item = item.clone();
+    if let Some(map) = item.as_object_mut() {
+        map.remove(STATUS);
+    }
+    let sorted: Value = sort(item);
+    digest(&[&sorted.to_string()])[..32].to_owned()
+}
+
+fn sort(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, sort(v))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sort).collect()),
+        other => other,
+    }
+}
+
+/// Whether an item says anything: one with nothing but its id and our status counts as absent.
+pub fn is_absent(item: &Value) -> bool {
+    item.as_object().is_none_or(|map| map.keys().all(|key| key == "id" || key == STATUS))
+}
+
+/// Durations as whole seconds with their unit, `300s`.
+mod duration {
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &SignedDuration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{}s", value.as_secs()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SignedDuration, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// The same for a duration that may be absent.
+pub(crate) mod optional_duration {
+    use jiff::SignedDuration;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Option<SignedDuration>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => super::duration::serialize(value, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SignedDuration>, D::Error> {
+        super::duration::deserialize(from).map(Some)
+    }
+}

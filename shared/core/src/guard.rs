@@ -1,0 +1,122 @@
+//! The last look before anything is deleted or terminated.
+//!
+//! A filter or a record is no proof of ownership: the resource is read again by id, and only its own tags
+//! and state say whether it may go.
+
+use crate::names::{Names, Purpose, Tags, has_purpose};
+use crate::observation::{ImageFacts, InstanceFacts, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
+
+/// Whether a resource may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is ours and free.
+    Go,
+    /// It is ours, but not free yet.
+    NotYet(String),
+    /// It is not, or no longer, ours: hands off.
+    NotOurs(String),
+}
+
+fn ours(names: &Names<'_>, tags: &Tags, purposes: &[Purpose]) -> Result<(), Verdict> {
+    if has_purpose(tags, Purpose::Adopted) {
+        return Err(Verdict::NotOurs("it was adopted, not made, by Perennial".to_owned()));
+    }
+    if !names.owns(tags) {
+        return Err(Verdict::NotOurs("its tags do not name this life of this node".to_owned()));
+    }
+    if !purposes.iter().any(|purpose| has_purpose(tags, *purpose)) {
+        return Err(Verdict::NotOurs("its purpose tag is another one".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether a superseded root volume may be deleted.
+pub fn volume(names: &Names<'_>, facts: &VolumeFacts) -> Verdict {
+    if let Err(verdict) = ours(names, &facts.tags, &[Purpose::Root]) {
+        return verdict;
+    }
+    match facts.state {
+        VolumeState::Available | VolumeState::Error if facts.attached_to.is_empty() => Verdict::Go,
+        VolumeState::Available | VolumeState::Error | VolumeState::InUse => {
+            Verdict::NotYet("it is attached to an instance".to_owned())
+        }
+        VolumeState::Creating | VolumeState::Deleting => {
+            Verdict::NotYet("it is changing its state".to_owned())
+        }
+    }
+}
+
+/// Whether a superseded node image may be deregistered.
+pub fn image(names: &Names<'_>, facts: &ImageFacts) -> Verdict {
+    match ours(names, &facts.tags, &[Purpose::Image]) {
+        Err(verdict) => verdict,
+        Ok(()) => Verdict::Go,
+    }
+}
+
+/// Whether a snapshot of one of these purposes may be deleted. A pending one waits: deleting it would only
+/// take effect when it completes, and it would go on occupying the volume's limit.
+pub fn snapshot(names: &Names<'_>, facts: &SnapshotFacts, purposes: &[Purpose]) -> Verdict {
+    if !facts.own {
+        return Verdict::NotOurs("it belongs to another account".to_owned());
+    }
+    match ours(names, &facts.tags, purposes) {
+        Err(verdict) => verdict,
+        Ok(()) if facts.state == SnapshotState::Pending => Verdict::NotYet("it is still pending".to_owned()),
+        Ok(()) => Verdict::Go,
+    }
+}
+
+/// Whether an instance may be terminated.
+pub fn instance(names: &Names<'_>, facts: &InstanceFacts) -> Verdict {
+    match ours(names, &facts.tags, &[Purpose::Instance]) {
+        Err(verdict) => verdict,
+        Ok(()) => Verdict::Go,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NodeName, VolumeId};
+    use crate::names::{TAG_DEPLOYMENT, TAG_LIFE, TAG_NODE, TAG_PURPOSE};
+
+    fn root(names: &Names<'_>) -> VolumeFacts {
+        VolumeFacts {
+            id: VolumeId::new("vol-1"),
+            state: VolumeState::Available,
+            attached_to: Vec::new(),
+            device: None,
+            shape: Default::default(),
+            source: None,
+            zone: "us-east-1a".into(),
+            tags: names.tags(&Tags::new(), 1, Purpose::Root, "key"),
+        }
+    }
+
+    #[test]
+    fn only_our_own_free_volume_may_go() {
+        let node = NodeName::parse("db").unwrap();
+        let names = Names { deployment: "prod", node: &node, life: "l1" };
+        assert_eq!(volume(&names, &root(&names)), Verdict::Go);
+        for (tag, value) in [
+            (TAG_DEPLOYMENT, "test"),
+            (TAG_NODE, "web"),
+            (TAG_LIFE, "l0"),
+            (TAG_PURPOSE, "adopted"),
+            (TAG_PURPOSE, "periodic"),
+        ] {
+            let mut foreign = root(&names);
+            foreign.tags.insert(tag.into(), value.into());
+            assert!(matches!(volume(&names, &foreign), Verdict::NotOurs(_)), "{tag}={value}");
+            foreign.tags.remove(tag);
+            assert!(matches!(volume(&names, &foreign), Verdict::NotOurs(_)), "{tag} missing");
+        }
+        let attached = VolumeFacts {
+            state: VolumeState::InUse,
+            attached_to: vec![crate::ids::InstanceId::new("i-1")],
+            ..root(&names)
+        };
+        assert!(matches!(volume(&names, &attached), Verdict::NotYet(_)));
+    }
+}

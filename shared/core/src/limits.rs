@@ -1,0 +1,60 @@
+//! Every bound and pause that a decision depends on, with its unit in the type and its reason here.
+
+use jiff::SignedDuration;
+
+const fn secs(n: i64) -> SignedDuration {
+    SignedDuration::from_secs(n)
+}
+
+/// A notice older than this is no news: the instance has two minutes from it, and deliveries may lag.
+pub const NOTICE_FRESH: SignedDuration = secs(5 * 60);
+/// An instance that still runs this long after its notice was spared.
+pub const NOTICE_SPARED_AFTER: SignedDuration = secs(10 * 60);
+/// How long an ended instance may keep its volumes and interface before the node is reported as blocked.
+pub const RELEASE_OVERDUE: SignedDuration = secs(10 * 60);
+/// An unanswered launch token is sent again only while it is younger than this.
+pub const LAUNCH_TOKEN_LIFE: SignedDuration = secs(30 * 60);
+/// "There is no such instance or volume" counts only after reads have said so for this long.
+pub const QUIET: SignedDuration = secs(10 * 60);
+/// A missing instance is gone only this long after it was first missed: EC2 shows a terminated one for
+/// about an hour, and a NotFound may be a lagging read.
+pub const MISSING_IS_GONE: SignedDuration = secs(60 * 60);
+/// The cadence of the scheduled functions: nothing that waits is looked at less often.
+pub const TICK: SignedDuration = secs(60);
+/// How soon a step is tried again that AWS answered with "not yet", a throttle or nothing.
+pub const RETRY_SOON: SignedDuration = secs(15);
+/// How soon a step is tried again that met a resource still changing its state.
+pub const NOT_YET_REST: SignedDuration = secs(3);
+/// How often a running node is looked at whose cleaning up cannot be proven safe.
+pub const UNPROVEN_REST: SignedDuration = secs(5 * 60);
+/// How long the whole ladder rests after every rung was refused for want of capacity.
+pub const LADDER_REST: SignedDuration = secs(60);
+/// How long a step rests that AWS refused for a reason only a person can mend.
+pub const REFUSED_REST: SignedDuration = secs(5 * 60);
+/// The pause between two short polls within one invocation.
+pub const POLL_EVERY: SignedDuration = secs(2);
+/// How long one invocation may go on polling before it leaves the rest to the tick.
+pub const POLL_AT_MOST: SignedDuration = secs(20);
+/// A claim outlives its claimant's deadline by this much, for clocks that differ.
+pub const CLAIM_GRACE: SignedDuration = secs(5);
+/// EC2 refuses a second snapshot of a volume within 15 seconds (`SnapshotCreationPerVolumeRateExceeded`).
+pub const SNAPSHOT_SPACING: SignedDuration = secs(15);
+/// Shortest interval of periodic snapshots.
+pub const SNAPSHOT_EVERY_MIN: SignedDuration = secs(60);
+/// Longest interval of periodic snapshots: a day, beyond which a recovery point is a backup.
+pub const SNAPSHOT_EVERY_MAX: SignedDuration = secs(24 * 60 * 60);
+/// Most snapshots kept per line.
+pub const SNAPSHOTS_KEPT_MAX: u32 = 500;
+/// Shortest retention.
+pub const RETENTION_MIN: SignedDuration = secs(60 * 60);
+/// Longest retention: ten years; beyond it a typo is likelier than a wish.
+pub const RETENTION_MAX: SignedDuration = secs(10 * 365 * 24 * 60 * 60);
+/// EC2 allows 50 tags on a resource; this many are ours, one is `Name`.
+pub const OPERATOR_TAGS_MAX: usize = 40;
+/// Steps one invocation may take for one node before it leaves the rest to the tick: several times what
+/// the longest story needs, so that a defect cannot spin.
+pub const STEPS_PER_DRIVE: usize = 60;
+/// How many shards the work index has for each kind of work.
+pub const WORK_SHARDS: u8 = 16;
+/// Journal entries are kept this long.
+pub const JOURNAL_KEPT: SignedDuration = secs(30 * 24 * 60 * 60);

@@ -1,0 +1,395 @@
+//! What AWS says now, in our words: the facts a decision may use.
+//!
+//! Facts are what one read showed at one moment. Absence is not proof: `None` under a key that was looked
+//! for means "this read did not show it".
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::TemplateSpec;
+use crate::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use crate::launch::TemplateFacts;
+use crate::names::Tags;
+
+/// The state of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Being prepared.
+    Pending,
+    /// The guest runs.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Stopped; can be started again.
+    Stopped,
+    /// Being terminated.
+    ShuttingDown,
+    /// Gone, still shown for about an hour.
+    Terminated,
+}
+
+impl InstanceState {
+    /// Whether the guest will never run again on it.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+}
+
+/// A volume as an instance shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedVolume {
+    /// Device name, as in `/dev/xvda`.
+    pub device: String,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Whether EC2 deletes it with the instance.
+    pub delete_on_termination: bool,
+}
+
+/// A network interface as an instance shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedInterface {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// Its position; 0 is the primary one.
+    pub device_index: i32,
+    /// The id of the attachment, which changing it needs.
+    pub attachment: Option<String>,
+    /// Whether EC2 deletes it with the instance.
+    pub delete_on_termination: bool,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceFacts {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its state.
+    pub state: InstanceState,
+    /// Why it is in that state, as `Code: message`; empty while all is well.
+    pub state_reason: String,
+    /// Its type.
+    pub instance_type: String,
+    /// Whether it is a spot instance.
+    pub spot: bool,
+    /// Its Availability Zone.
+    pub zone: String,
+    /// Its primary subnet, if it still has one.
+    pub subnet: Option<SubnetId>,
+    /// Its primary private address.
+    pub private_ip: Option<Ipv4Addr>,
+    /// The image it was launched from.
+    pub image: ImageId,
+    /// When it was launched.
+    pub launched_at: Option<Timestamp>,
+    /// Device name of its root.
+    pub root_device: String,
+    /// Whether its root is an EBS volume.
+    pub ebs_root: bool,
+    /// Its volumes; a terminated instance shows none.
+    pub volumes: Vec<AttachedVolume>,
+    /// Its interfaces; a terminated instance shows none.
+    pub interfaces: Vec<AttachedInterface>,
+    /// The client token of its launch.
+    pub client_token: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+    /// What an image of it must say about itself.
+    pub platform: Platform,
+}
+
+/// What an image must say about itself so that its instances boot and are billed as before.
+/// Recorded while the instance lives: afterwards EC2 no longer tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Platform {
+    /// `x86_64`, `arm64` …
+    pub architecture: String,
+    /// `hvm` or `paravirtual`.
+    pub virtualization: String,
+    /// `legacy-bios`, `uefi` or `uefi-preferred`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<String>,
+    /// Whether enhanced networking (ENA) is on.
+    pub ena: bool,
+    /// `simple`, if SR-IOV networking is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sriov_net: Option<String>,
+    /// `v2.0`, if a TPM is emulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<String>,
+    /// `v2.0`, if the image asks for IMDSv2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imds: Option<String>,
+    /// Kernel of a paravirtual instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// RAM disk of a paravirtual instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ramdisk: Option<String>,
+    /// The billing code, as `RunInstances:0002`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_operation: Option<String>,
+}
+
+/// The state of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeState {
+    /// Being made.
+    Creating,
+    /// Attached to nothing.
+    Available,
+    /// Attached.
+    InUse,
+    /// Being deleted, or deleted.
+    Deleting,
+    /// Lost by AWS.
+    Error,
+}
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its state.
+    pub state: VolumeState,
+    /// The instances it is attached to.
+    pub attached_to: Vec<InstanceId>,
+    /// Device name of its first attachment.
+    pub device: Option<String>,
+    /// Size and performance.
+    pub shape: VolumeShape,
+    /// The snapshot it was made from.
+    pub source: Option<SnapshotId>,
+    /// Its zone.
+    pub zone: String,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// Size, type and performance of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeShape {
+    /// Size in GiB.
+    pub size_gib: i32,
+    /// `gp3`, `io2` …
+    pub volume_type: String,
+    /// Provisioned operations per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iops: Option<i32>,
+    /// Provisioned MiB per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<i32>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// The key, if encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+}
+
+/// The state of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotState {
+    /// Its blocks are still being copied.
+    Pending,
+    /// Usable.
+    Completed,
+    /// Failed, or not usable for another reason.
+    Error,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its state.
+    pub state: SnapshotState,
+    /// The volume it was taken of.
+    pub volume: VolumeId,
+    /// When it was requested: it holds what was on the volume then.
+    pub started_at: Timestamp,
+    /// Progress as AWS words it, `87%`.
+    pub progress: String,
+    /// Whether it belongs to this account.
+    pub own: bool,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// The state of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageState {
+    /// Being registered.
+    Pending,
+    /// Can be launched.
+    Available,
+    /// Failed or invalid.
+    Failed,
+    /// Deregistered or disabled.
+    Gone,
+}
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Its id.
+    pub id: ImageId,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: ImageState,
+    /// Why, if it failed.
+    pub state_reason: String,
+    /// Device name of its root.
+    pub root_device: String,
+    /// Whether its root is an EBS snapshot.
+    pub ebs_root: bool,
+    /// The snapshot behind its root; absent for a while after registering.
+    pub root_snapshot: Option<SnapshotId>,
+    /// All EBS devices it maps.
+    pub devices: Vec<String>,
+    /// What it says about itself.
+    pub platform: Platform,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// The state of a network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterfaceState {
+    /// Attached to nothing.
+    Available,
+    /// Attached, or on its way to or from it.
+    InUse,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceFacts {
+    /// Its id.
+    pub id: InterfaceId,
+    /// Its state.
+    pub state: InterfaceState,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its zone.
+    pub zone: String,
+    /// Its primary private address.
+    pub private_ip: Ipv4Addr,
+    /// Its security groups.
+    pub groups: Vec<String>,
+    /// The instance it is attached to.
+    pub attached_to: Option<InstanceId>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetFacts {
+    /// Its id.
+    pub id: SubnetId,
+    /// Its zone.
+    pub zone: String,
+    /// Its addresses.
+    pub cidr: Ipv4Net,
+}
+
+/// What to read before deciding. Everything is read at once, each kind in one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Instances by id.
+    pub instances: Vec<InstanceId>,
+    /// Instances by the client token of their launch.
+    pub launch_token: Option<String>,
+    /// Volumes by id.
+    pub volumes: Vec<VolumeId>,
+    /// Volumes by the key of the launch that made them.
+    pub volume_key: Option<String>,
+    /// Interfaces by id.
+    pub interfaces: Vec<InterfaceId>,
+    /// Snapshots by id.
+    pub snapshots: Vec<SnapshotId>,
+    /// Snapshots by the key of the step that took them.
+    pub snapshot_key: Option<String>,
+    /// All snapshots of a volume that carry our tags.
+    pub snapshots_of: Option<VolumeId>,
+    /// Images by id.
+    pub images: Vec<ImageId>,
+    /// Image by its unique name.
+    pub image_name: Option<String>,
+    /// Status checks of an instance.
+    pub status_of: Option<InstanceId>,
+    /// The launch template, with the image and the subnet it names.
+    pub template: Option<TemplateSpec>,
+    /// Subnets by id.
+    pub subnets: Vec<SubnetId>,
+}
+
+impl Look {
+    /// Whether a look at `wider` has seen all that this one asks for.
+    pub fn is_covered_by(&self, wider: &Self) -> bool {
+        fn all<T: PartialEq>(part: &[T], whole: &[T]) -> bool {
+            part.iter().all(|item| whole.contains(item))
+        }
+        fn one<T: PartialEq>(part: &Option<T>, whole: &Option<T>) -> bool {
+            part.is_none() || part == whole
+        }
+        all(&self.instances, &wider.instances)
+            && one(&self.launch_token, &wider.launch_token)
+            && all(&self.volumes, &wider.volumes)
+            && one(&self.volume_key, &wider.volume_key)
+            && all(&self.interfaces, &wider.interfaces)
+            && all(&self.snapshots, &wider.snapshots)
+            && one(&self.snapshot_key, &wider.snapshot_key)
+            && one(&self.snapshots_of, &wider.snapshots_of)
+            && all(&self.images, &wider.images)
+            && one(&self.image_name, &wider.image_name)
+            && one(&self.status_of, &wider.status_of)
+            && one(&self.template, &wider.template)
+            && all(&self.subnets, &wider.subnets)
+    }
+}
+
+/// What one look showed.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// What was looked for.
+    pub look: Look,
+    /// Instances found, by id or by token.
+    pub instances: BTreeMap<InstanceId, InstanceFacts>,
+    /// Volumes found, by id or by key.
+    pub volumes: BTreeMap<VolumeId, VolumeFacts>,
+    /// Interfaces found.
+    pub interfaces: BTreeMap<InterfaceId, InterfaceFacts>,
+    /// Snapshots found, by id, key or volume.
+    pub snapshots: BTreeMap<SnapshotId, SnapshotFacts>,
+    /// Images found, by id or name.
+    pub images: BTreeMap<ImageId, ImageFacts>,
+    /// Whether both status checks of the instance asked for have passed.
+    pub checks_passed: bool,
+    /// The template, with the version that was meant.
+    pub template: Option<TemplateFacts>,
+    /// Subnets found.
+    pub subnets: BTreeMap<SubnetId, SubnetFacts>,
+}
+
+impl Observation {
+    /// The instance that a launch token made, whatever its state; a live one before an ended one.
+    pub fn by_token(&self, token: &str) -> Option<&InstanceFacts> {
+        let mut made: Vec<_> =
+            self.instances.values().filter(|i| i.client_token.as_deref() == Some(token)).collect();
+        made.sort_by_key(|i| i.state.has_ended());
+        made.first().copied()
+    }
+}

@@ -1,0 +1,340 @@
+//! What comes next: the one function that decides for a node.
+//!
+//! [`look`] says what to read, [`plan`] decides from what was read. A plan is a changed record and one of
+//! three things: a step to take, another look, or a wait. It never takes a step itself, never reads a
+//! clock, and decides the same from the same.
+
+mod ending;
+mod launching;
+mod living;
+mod look;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use launching::adopt;
+pub(crate) use living::word;
+pub use look::look;
+
+use crate::ids::InstanceId;
+use crate::journal::{Entry, Kind, OwnEvent};
+use crate::limits;
+use crate::names::Names;
+use crate::observation::{InstanceFacts, Observation};
+use crate::phase::{Illegal, Phase, Signal};
+use crate::record::{Blocked, Notice, Record};
+use crate::step::Step;
+
+/// What is to happen next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// Claim this step, take it, and come back with its outcome.
+    Act(Box<Step>),
+    /// Look again: the record asks for more than was seen.
+    Look,
+    /// Nothing can be done now.
+    Wait(Wait),
+}
+
+/// A wait. When it ends is in the record's `workAt`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// What is waited for.
+    pub why: String,
+    /// Whether no event will tell and it is a matter of seconds, so that polling is worthwhile.
+    pub poll: bool,
+}
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The record as it is to be.
+    pub record: Record,
+    /// What to add to the journal.
+    pub entries: Vec<Entry>,
+    /// What comes next.
+    pub then: Then,
+}
+
+/// Where and when a decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The deployment.
+    pub deployment: &'a str,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Decides what comes next for a node, as far as one observation carries.
+///
+/// # Errors
+/// [`Illegal`] if a phase met a signal that it does not know: a defect, reported and not acted on.
+pub fn plan(record: Record, seen: &Observation, scope: Scope<'_>) -> Result<Plan, Illegal> {
+    let mut draft = Draft::new(record, scope);
+    // Each turn moves the node on by one phase at most; a life has no more phases than this.
+    for _ in 0..Phase::ALL.len() {
+        let phase = draft.record.phase;
+        if !look(&draft.record, scope.deployment).is_covered_by(&seen.look) {
+            return Ok(draft.done(Then::Look));
+        }
+        let then = match phase {
+            Phase::New => {
+                draft.begin_cycle();
+                draft.signal(Signal::Accepted, "config accepted")?;
+                Then::Look
+            }
+            Phase::Launching => launching::launching(&mut draft, seen)?,
+            Phase::Attaching => living::attaching(&mut draft, seen)?,
+            Phase::Running => living::running(&mut draft, seen)?,
+            Phase::Interrupting => living::interrupting(&mut draft, seen)?,
+            Phase::Releasing => ending::releasing(&mut draft, seen)?,
+            Phase::Capturing => ending::capturing(&mut draft, seen)?,
+            Phase::Imaging => ending::imaging(&mut draft, seen)?,
+        };
+        if then != Then::Look {
+            return Ok(draft.done(then));
+        }
+    }
+    Ok(draft.done(Then::Look))
+}
+
+/// What an interruption notice makes of a node, before anything is read: the notice comes first, since
+/// the instance has two minutes. `None` if it is not for this node's instance, is stale, or is known.
+///
+/// # Errors
+/// [`Illegal`], as for [`plan`].
+pub fn notice(
+    record: Record,
+    instance: &InstanceId,
+    at: Timestamp,
+    scope: Scope<'_>,
+) -> Result<Option<Plan>, Illegal> {
+    let current = record.instance.as_ref().is_some_and(|i| &i.id == instance);
+    let age = scope.now.duration_since(at);
+    if !current || age > limits::NOTICE_FRESH || !record.phase.heeds_notice() {
+        return Ok(None);
+    }
+    let mut draft = Draft::new(record, scope);
+    draft.record.notice = Some(Notice { instance_id: instance.clone(), at, snapshot_tried: false });
+    draft.signal(Signal::Noticed, "EC2 gave notice to take the spot instance back")?;
+    draft.publish(Kind::NodeInterrupted);
+    draft.record.work_at = Some(scope.now.saturating_add(limits::TICK).unwrap_or(scope.now));
+    Ok(Some(draft.done(Then::Look)))
+}
+
+/// A record being changed.
+pub(crate) struct Draft<'a> {
+    pub(crate) record: Record,
+    pub(crate) scope: Scope<'a>,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(record: Record, scope: Scope<'a>) -> Self {
+        Self { record, scope, entries: Vec::new() }
+    }
+
+    fn done(self, then: Then) -> Plan {
+        Plan { record: self.record, entries: self.entries, then }
+    }
+
+    /// Ends a change that is not a plan.
+    pub(crate) fn into_parts(self) -> (Record, Vec<Entry>) {
+        (self.record, self.entries)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.scope.now
+    }
+
+    pub(crate) fn after(&self, pause: SignedDuration) -> Timestamp {
+        self.scope.now.saturating_add(pause).unwrap_or(self.scope.now)
+    }
+
+    pub(crate) fn names(&self) -> Names<'_> {
+        self.record.names(self.scope.deployment)
+    }
+
+    /// Adds a line to the journal.
+    pub(crate) fn note(&mut self, what: impl Into<String>) {
+        let entry = Entry {
+            time: self.scope.now,
+            what: what.into(),
+            phase: self.record.phase,
+            cycle: self.record.cycle,
+        };
+        self.entries.push(entry);
+    }
+
+    /// Puts an own event about the node as it now stands into the outbox.
+    pub(crate) fn publish(&mut self, kind: Kind) {
+        let nth = self.record.outbox.len();
+        let event = OwnEvent::about(&self.record, kind, &self.record.reason, nth, self.scope.now);
+        self.record.outbox.push(event);
+    }
+
+    /// Moves the node on. Getting anywhere lifts a block and ends a pause.
+    pub(crate) fn signal(&mut self, signal: Signal, reason: impl Into<String>) -> Result<(), Illegal> {
+        let (from, now) = (self.record.phase, self.scope.now);
+        let to = from.after(signal)?;
+        let spent = now.duration_since(self.record.phase_since).as_secs().max(0);
+        if from != Phase::Running {
+            *self.record.durations.entry(from).or_default() += spent;
+        }
+        self.record.phase = to;
+        self.record.phase_since = now;
+        self.record.reason = reason.into();
+        self.record.not_before = None;
+        self.note(format!("{from} → {to} after {spent} s: {}", self.record.reason));
+        self.unblock();
+        Ok(())
+    }
+
+    /// Marks the node as blocked, and tells of it if that is news.
+    pub(crate) fn block(&mut self, code: &str, message: String, remedy: &str, retry: SignedDuration) {
+        let retry_at = self.after(retry);
+        self.record.not_before = Some(retry_at);
+        let now = self.scope.now;
+        let known = self.record.blocked.as_ref().filter(|b| b.code == code).map(|b| b.since);
+        self.record.blocked = Some(Blocked {
+            code: code.to_owned(),
+            message: message.clone(),
+            remedy: remedy.to_owned(),
+            since: known.unwrap_or(now),
+            retry_at,
+        });
+        if known.is_none() {
+            self.note(format!("blocked ({code}): {message}. {remedy}"));
+            let reason = std::mem::replace(&mut self.record.reason, format!("{message}. {remedy}"));
+            self.publish(Kind::NodeBlocked);
+            self.record.reason = reason;
+        }
+    }
+
+    /// Lifts a block.
+    pub(crate) fn unblock(&mut self) {
+        if let Some(blocked) = self.record.blocked.take() {
+            self.note(format!("no longer blocked ({})", blocked.code));
+            self.publish(Kind::NodeUnblocked);
+        }
+    }
+
+    /// A wait of at most `pause`; an earlier appointment stands.
+    pub(crate) fn wait(&mut self, pause: SignedDuration, why: impl Into<String>) -> Then {
+        self.appoint(pause);
+        Then::Wait(Wait { why: why.into(), poll: false })
+    }
+
+    /// A wait for something that no event tells of and that is a matter of seconds.
+    pub(crate) fn poll(&mut self, why: impl Into<String>) -> Then {
+        self.appoint(limits::TICK);
+        Then::Wait(Wait { why: why.into(), poll: true })
+    }
+
+    /// A wait for nothing: all is done.
+    pub(crate) fn rest(&mut self, why: impl Into<String>) -> Then {
+        self.record.work_at = None;
+        Then::Wait(Wait { why: why.into(), poll: false })
+    }
+
+    fn appoint(&mut self, pause: SignedDuration) {
+        let (now, until) = (self.scope.now, self.after(pause));
+        let stands = self.record.work_at.is_some_and(|at| at > now && at <= until);
+        if !stands {
+            self.record.work_at = Some(until);
+        }
+    }
+
+    /// The wait that stands in the way of any step, if one does.
+    pub(crate) fn paused(&mut self) -> Option<Then> {
+        let until = self.record.not_before.filter(|until| *until > self.scope.now)?;
+        let left = until.duration_since(self.scope.now);
+        let why = match &self.record.blocked {
+            Some(blocked) => format!("blocked ({}), tried again at {until}", blocked.code),
+            None => format!("a short rest before the next try at {until}"),
+        };
+        let poll = self.record.blocked.is_none() && left <= limits::POLL_AT_MOST;
+        self.appoint(left);
+        Some(Then::Wait(Wait { why, poll }))
+    }
+
+    /// Takes a step, unless a pause stands in the way.
+    pub(crate) fn act(&mut self, step: Step) -> Then {
+        match self.paused() {
+            Some(wait) => wait,
+            None => Then::Act(Box::new(step)),
+        }
+    }
+
+    /// Begins the next cycle: nothing of the last instance is left in it.
+    pub(crate) fn begin_cycle(&mut self) {
+        let record = &mut self.record;
+        record.cycle += 1;
+        record.instance = None;
+        record.root = None;
+        record.notice = None;
+        record.intent = None;
+        record.unseen_key = None;
+        record.attempts = 0;
+        record.rung = 0;
+    }
+
+    /// Notes that the instance of this cycle is ending or has ended, and moves on.
+    pub(crate) fn ended(&mut self, facts: Option<&InstanceFacts>) -> Result<(), Illegal> {
+        let now = self.scope.now;
+        let was_up = matches!(self.record.phase, Phase::Attaching | Phase::Running);
+        if let Some(facts) = facts {
+            living::note_root(self, facts);
+        }
+        if let Some(instance) = self.record.instance.as_mut() {
+            instance.ended_at.get_or_insert(now);
+        }
+        let why = match facts {
+            Some(facts) if !facts.state_reason.is_empty() => {
+                format!("the instance has ended: {}", facts.state_reason)
+            }
+            Some(_) => "the instance has ended".to_owned(),
+            None => "the instance is gone".to_owned(),
+        };
+        self.signal(Signal::Ended, why)?;
+        if was_up {
+            self.publish(Kind::NodeInterrupted);
+        }
+        Ok(())
+    }
+}
+
+/// What one read says of the instance of this cycle.
+pub(crate) enum Alive<'a> {
+    /// It was seen, and has not ended.
+    Yes(&'a InstanceFacts),
+    /// It was seen ending or ended.
+    Ending(&'a InstanceFacts),
+    /// It was not seen, and that does not prove anything yet.
+    Unsure,
+    /// It was not seen for so long, with nothing attached to it, that it is gone.
+    Gone,
+}
+
+/// Judges the instance of this cycle. Not seeing it is no proof that it ended: EC2 may lag, and a
+/// terminated instance is shown for about an hour.
+pub(crate) fn alive<'s>(draft: &mut Draft<'_>, seen: &'s Observation) -> Alive<'s> {
+    let now = draft.scope.now;
+    let Some(instance) = draft.record.instance.as_mut() else { return Alive::Gone };
+    match seen.instances.get(&instance.id) {
+        Some(facts) => {
+            instance.missing_since = None;
+            if facts.state.has_ended() { Alive::Ending(facts) } else { Alive::Yes(facts) }
+        }
+        None => {
+            let since = *instance.missing_since.get_or_insert(now);
+            let id = instance.id.clone();
+            let held = seen.volumes.values().any(|v| v.attached_to.contains(&id))
+                || seen.interfaces.values().any(|i| i.attached_to.as_ref() == Some(&id));
+            let long_enough = now.duration_since(since) >= limits::MISSING_IS_GONE;
+            if long_enough && !held { Alive::Gone } else { Alive::Unsure }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Launching: the interface, the ladder, and the answer that never came.
+//!
+//! A launch is written down whole before it is sent. From then on the question is never "shall we launch"
+//! but "what became of it": read by token and by key first, repeated identically only while the token is
+//! young, and given up only when reads have shown nothing for ten minutes.
+
+use jiff::Timestamp;
+
+use super::{Alive, Draft, Then, alive, living};
+use crate::config::references::is_reserved;
+use crate::ids::VolumeId;
+use crate::launch::{Market, Obstacle, resolve, subnets_for};
+use crate::limits;
+use crate::names::{Purpose, has_key};
+use crate::observation::{InstanceFacts, InstanceState, InterfaceState, Observation, SubnetFacts};
+use crate::phase::{Illegal, Signal};
+use crate::record::{Instance, LaunchIntent};
+use crate::step::{InterfaceRequest, Step};
+
+pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
+    if draft.record.instance.is_some() {
+        return watch(draft, seen);
+    }
+    if draft.record.intent.is_some() {
+        return follow_up(draft, seen);
+    }
+    if let Some(wait) = draft.paused() {
+        return Ok(wait);
+    }
+    if draft.record.config().persist.network.is_some() {
+        let step = match &draft.record.network {
+            None => interface(draft, seen),
+            Some(_) => interface_free(draft, seen),
+        };
+        if let Some(then) = step {
+            return Ok(then);
+        }
+    }
+    Ok(climb(draft, seen))
+}
+
+/// Sends the launch of the present rung, or rests when there is none left.
+fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
+    match resolve(&draft.record, seen, draft.scope.deployment) {
+        Err(obstacle) => obstructed(draft, &obstacle),
+        Ok(None) => {
+            draft.record.rung = 0;
+            let message = "no market, type or subnet of the ladder has capacity right now".to_owned();
+            let remedy =
+                "It is tried again every minute; add types to launch.instanceTypes to widen the ladder";
+            draft.block("capacity", message, remedy, limits::LADDER_REST);
+            draft.wait(limits::LADDER_REST, "capacity")
+        }
+        Ok(Some(request)) => {
+            draft.record.attempts += 1;
+            draft.note(format!(
+                "launching {} {} in {} from {}",
+                request.market.as_str(),
+                request.instance_type,
+                request.zone,
+                request.image_id
+            ));
+            let now = draft.now();
+            draft.record.intent =
+                Some(LaunchIntent { request: request.clone(), since: now, quiet_since: None, closed: None });
+            draft.act(Step::Launch(Box::new(request)))
+        }
+    }
+}
+
+fn obstructed(draft: &mut Draft<'_>, obstacle: &Obstacle) -> Then {
+    draft.block(obstacle.code, obstacle.message.clone(), &obstacle.remedy, limits::REFUSED_REST);
+    draft.wait(limits::REFUSED_REST, obstacle.message.clone())
+}
+
+/// The step that makes the node's interface, or the block that keeps it from being made.
+fn interface(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    // Without a template the ladder has the better words for what is wrong.
+    let template = seen.template.as_ref()?;
+    let wanted = draft.record.config().persist.network.as_ref().and_then(|n| n.private_ip);
+    let candidates: Vec<&SubnetFacts> =
+        subnets_for(&draft.record, template).iter().filter_map(|id| seen.subnets.get(id)).collect();
+    let subnet = candidates
+        .iter()
+        .find(|subnet| wanted.is_none_or(|ip| subnet.cidr.contains(&ip) && !is_reserved(subnet.cidr, ip)));
+    let Some(subnet) = subnet else {
+        let message = match wanted {
+            Some(ip) => format!("no subnet of the node holds the address {ip}"),
+            None => "no subnet of the node exists".to_owned(),
+        };
+        let remedy = "correct launch.subnets or persist.network.privateIp".to_owned();
+        return Some(obstructed(draft, &Obstacle { code: "no-subnet", message, remedy }));
+    };
+    let names = draft.names();
+    let token = names.interface(draft.record.attempts + 1);
+    let request = InterfaceRequest {
+        subnet: subnet.id.clone(),
+        private_ip: wanted,
+        groups: template.groups.clone(),
+        tags: names.tags(&draft.record.config().tags, draft.record.cycle, Purpose::Interface, &token),
+        description: format!("kept for the node {} by Perennial", draft.record.name),
+        token,
+    };
+    Some(draft.act(Step::CreateInterface(request)))
+}
+
+/// Holds the launch back until the kept interface is free.
+fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    let kept = draft.record.network.clone()?;
+    match seen.interfaces.get(&kept.eni_id) {
+        Some(facts) if facts.state == InterfaceState::Available => None,
+        Some(_) => Some(draft.poll(format!("{} to become available", kept.eni_id))),
+        None => {
+            let message =
+                format!("the kept interface {} with {} was not found", kept.eni_id, kept.private_ip);
+            let remedy = "If it was just made this passes by itself; if it was deleted, its address is lost \
+                          until an interface with it exists again";
+            draft.block("interface-missing", message, remedy, limits::RETRY_SOON);
+            Some(draft.wait(limits::TICK, "the kept interface"))
+        }
+    }
+}
+
+/// Finds out what became of a launch that was written down and perhaps sent.
+fn follow_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
+    let Some(intent) = draft.record.intent.clone() else { return Ok(Then::Look) };
+    let token = intent.request.token.clone();
+    if let Some(found) = seen.by_token(&token) {
+        adopt(draft, found);
+        return Ok(Then::Look);
+    }
+    let made = seen.volumes.values().find(|volume| has_key(&volume.tags, &token));
+    if let Some(volume) = made {
+        // Its volumes exist, so the instance did: either reads lag, or it has long ended.
+        return volume_without_instance(draft, volume.id.clone(), !volume.attached_to.is_empty());
+    }
+    let now = draft.now();
+    let may_send = intent.closed.is_none() && now.duration_since(intent.since) < limits::LAUNCH_TOKEN_LIFE;
+    if may_send {
+        return Ok(draft.act(Step::Launch(Box::new(intent.request))));
+    }
+    if quiet(draft, now) {
+        let why = intent.closed.unwrap_or_else(|| "its answer never came".to_owned());
+        draft.record.intent = None;
+        draft.signal(Signal::CameToNothing, format!("the launch came to nothing: {why}"))?;
+        return Ok(Then::Look);
+    }
+    Ok(draft.wait(limits::TICK, "ten minutes of reads that show nothing of the last launch"))
+}
+
+fn volume_without_instance(draft: &mut Draft<'_>, volume: VolumeId, attached: bool) -> Result<Then, Illegal> {
+    let now = draft.now();
+    if attached || !quiet(draft, now) {
+        return Ok(draft.wait(limits::TICK, format!("the instance that {volume} was made for")));
+    }
+    // The instance lived and ended unseen; its volume may hold what its guest wrote.
+    if let Some(intent) = draft.record.intent.take() {
+        draft.note(format!("the launch {} made {volume}, and its instance is gone", intent.request.token));
+        draft.record.unseen_key = Some(intent.request.token);
+    }
+    draft.ended(None)?;
+    Ok(Then::Look)
+}
+
+/// Whether reads have shown nothing for long enough to mean it.
+fn quiet(draft: &mut Draft<'_>, now: Timestamp) -> bool {
+    let Some(intent) = draft.record.intent.as_mut() else { return true };
+    let since = *intent.quiet_since.get_or_insert(now);
+    now.duration_since(since) >= limits::QUIET
+}
+
+/// Takes an instance that a launch of this node made as the one of this cycle.
+pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
+    let key = draft.record.intent.take().map(|i| i.request.token).or_else(|| facts.client_token.clone());
+    draft.record.instance = Some(Instance {
+        id: facts.id.clone(),
+        instance_type: facts.instance_type.clone(),
+        zone: facts.zone.clone(),
+        market: if facts.spot { Market::Spot } else { Market::OnDemand },
+        image_id: facts.image.clone(),
+        launched_at: facts.launched_at.map(crate::names::whole_second),
+        key: key.unwrap_or_default(),
+        platform: facts.platform.clone(),
+        missing_since: None,
+        ended_at: None,
+        stop_noted: false,
+    });
+    draft.record.not_before = None;
+    draft.unblock();
+    living::note_root(draft, facts);
+    draft.note(format!("{} is {} {}", facts.id, facts.instance_type, facts.zone));
+}
+
+/// Watches the launched instance until it runs or has ended.
+fn watch(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
+    match alive(draft, seen) {
+        Alive::Ending(facts) => {
+            draft.ended(Some(facts))?;
+            Ok(Then::Look)
+        }
+        Alive::Gone => {
+            draft.ended(None)?;
+            Ok(Then::Look)
+        }
+        Alive::Unsure => Ok(draft.wait(limits::TICK, "a read that shows the launched instance")),
+        Alive::Yes(facts) => {
+            living::note_root(draft, facts);
+            if facts.state == InstanceState::Running {
+                draft.signal(Signal::Up, format!("{} runs", facts.id))?;
+                return Ok(Then::Look);
+            }
+            Ok(draft.wait(limits::TICK, format!("{} to run", facts.id)))
+        }
+    }
+}

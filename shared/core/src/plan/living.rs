@@ -1,0 +1,274 @@
+//! While there is an instance: what must outlive it is secured, and what its success made needless goes.
+
+use super::{Alive, Draft, Then, alive};
+use crate::guard::{self, Verdict};
+use crate::journal::Kind;
+use crate::limits;
+use crate::names::Purpose;
+use crate::observation::{InstanceFacts, InstanceState, Observation, SnapshotState};
+use crate::phase::{Illegal, Signal};
+use crate::record::{Root, Superseded};
+use crate::step::{SnapshotRequest, Step};
+
+/// Writes down the root volume while the instance still shows it: a terminated one shows none.
+pub(crate) fn note_root(draft: &mut Draft<'_>, facts: &InstanceFacts) {
+    if draft.record.root.is_some() {
+        return;
+    }
+    let Some(root) = facts.volumes.iter().find(|volume| volume.device == facts.root_device) else { return };
+    draft.record.root = Some(Root {
+        volume_id: root.volume.clone(),
+        device_name: root.device.clone(),
+        shape: Default::default(),
+        available_at: None,
+        missing_since: None,
+    });
+}
+
+pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
+    let facts = match alive(draft, seen) {
+        Alive::Yes(facts) => facts,
+        Alive::Ending(facts) => {
+            draft.ended(Some(facts))?;
+            return Ok(Then::Look);
+        }
+        Alive::Gone => {
+            draft.ended(None)?;
+            return Ok(Then::Look);
+        }
+        Alive::Unsure => return Ok(draft.wait(limits::TICK, "a read that shows the instance")),
+    };
+    if facts.state != InstanceState::Running {
+        return Ok(draft.wait(limits::TICK, format!("{} to run again", facts.id)));
+    }
+    note_root(draft, facts);
+    if let Some(then) = secure(draft, facts).or_else(|| describe_root(draft, seen)) {
+        return Ok(then);
+    }
+    let imds = draft.record.instance.as_ref().and_then(|i| seen.images.get(&i.image_id));
+    let imds = imds.and_then(|image| image.platform.imds.clone());
+    if let Some(instance) = draft.record.instance.as_mut() {
+        instance.platform = facts.platform.clone();
+        instance.platform.imds = imds;
+    }
+    draft.record.notice = None;
+    draft.record.attempts = 0;
+    draft.record.rung = 0;
+    draft.signal(Signal::Secured, format!("{} runs, and what is kept will outlive it", facts.id))?;
+    draft.publish(Kind::NodeRunning);
+    if draft.record.cycle > 1 {
+        draft.publish(Kind::NodeRecovered);
+    }
+    draft.record.durations.clear();
+    Ok(Then::Look)
+}
+
+/// The step that keeps something beyond the instance's end, if anything is not kept yet.
+fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<Then> {
+    if draft.record.config().persist.root.is_some() {
+        let root = facts.volumes.iter().find(|volume| volume.device == facts.root_device);
+        match root {
+            None => return Some(draft.poll("the instance to show its root volume")),
+            Some(root) if root.delete_on_termination => {
+                let step =
+                    Step::KeepVolumes { instance: facts.id.clone(), devices: vec![root.device.clone()] };
+                return Some(draft.act(step));
+            }
+            Some(_) => {}
+        }
+    }
+    let kept = draft.record.network.as_ref()?.eni_id.clone();
+    let attached = facts.interfaces.iter().find(|i| i.interface == kept && i.delete_on_termination)?;
+    match attached.attachment.clone() {
+        Some(attachment) => Some(draft.act(Step::KeepInterface { interface: kept, attachment })),
+        None => Some(draft.poll("the attachment of the kept interface")),
+    }
+}
+
+/// Writes down size and performance of the root volume, for the image and the next root.
+fn describe_root(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    let root = draft.record.root.as_mut()?;
+    if !seen.look.volumes.contains(&root.volume_id) {
+        return Some(Then::Look);
+    }
+    match seen.volumes.get(&root.volume_id) {
+        Some(volume) => {
+            root.shape = volume.shape.clone();
+            None
+        }
+        None if draft.record.config().persist.root.is_some() => {
+            Some(draft.poll("a read that shows the root volume"))
+        }
+        None => None,
+    }
+}
+
+pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
+    let facts = match alive(draft, seen) {
+        Alive::Yes(facts) => facts,
+        Alive::Ending(facts) => {
+            draft.ended(Some(facts))?;
+            return Ok(Then::Look);
+        }
+        Alive::Gone => {
+            draft.ended(None)?;
+            return Ok(Then::Look);
+        }
+        Alive::Unsure => return Ok(draft.wait(limits::TICK, "a read that shows the instance")),
+    };
+    let by_hand = matches!(facts.state, InstanceState::Stopping | InstanceState::Stopped);
+    let noted = draft.record.instance.as_ref().is_some_and(|i| i.stop_noted);
+    if by_hand != noted {
+        if let Some(instance) = draft.record.instance.as_mut() {
+            instance.stop_noted = by_hand;
+        }
+        draft.note(match by_hand {
+            true => format!("{} was stopped by hand: left alone until it runs again", facts.id),
+            false => format!("{} runs again", facts.id),
+        });
+    }
+    if by_hand {
+        return Ok(draft.rest("the operator, who stopped the instance"));
+    }
+    note_root(draft, facts);
+    if let Some(then) = secure(draft, facts) {
+        return Ok(then);
+    }
+    // Only blocks of this phase's own steps can stand here, and those have just been passed.
+    if draft.record.needless().is_empty() {
+        draft.unblock();
+        draft.record.not_before = None;
+        return Ok(draft.rest("nothing: all is well"));
+    }
+    Ok(clean(draft, seen))
+}
+
+/// Deletes what the present instance made needless, one thing at a time, once it is proven.
+fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
+    if !proven(draft, seen) {
+        let why =
+            "both status checks and a completed snapshot of the present root, before anything older goes";
+        let rest = match draft.record.config().persist.root {
+            Some(_) => limits::TICK,
+            None => limits::UNPROVEN_REST,
+        };
+        return draft.wait(rest, why);
+    }
+    for needless in draft.record.needless() {
+        match verdict(draft, seen, &needless) {
+            None => {
+                draft.note(format!("{} is gone", word(&needless)));
+                draft.record.forget(&needless);
+            }
+            Some(Verdict::NotOurs(why)) => {
+                draft.note(format!("{} is left alone and handed over: {why}", word(&needless)));
+                draft.record.forget(&needless);
+            }
+            Some(Verdict::NotYet(why)) => {
+                return draft.wait(limits::TICK, format!("{} may go, but {why}", word(&needless)));
+            }
+            Some(Verdict::Go) => return draft.act(Step::Delete(needless)),
+        }
+    }
+    Then::Look
+}
+
+/// Whether the present instance is good, and its root can be restored from a snapshot of its own.
+fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
+    let Some(root) = &draft.record.root else { return false };
+    let names = draft.names();
+    seen.checks_passed
+        && seen.snapshots.values().any(|snapshot| {
+            snapshot.own
+                && snapshot.state == SnapshotState::Completed
+                && snapshot.volume == root.volume_id
+                && names.owns(&snapshot.tags)
+        })
+}
+
+fn verdict(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> Option<Verdict> {
+    let names = draft.names();
+    match needless {
+        Superseded::Volume(id) => seen.volumes.get(id).map(|facts| guard::volume(&names, facts)),
+        Superseded::Image(id) => seen.images.get(id).map(|facts| guard::image(&names, facts)),
+        Superseded::Snapshot(id) => {
+            seen.snapshots.get(id).map(|facts| guard::snapshot(&names, facts, &[Purpose::Final]))
+        }
+    }
+}
+
+/// What a superseded thing is called in the journal.
+pub(crate) fn word(needless: &Superseded) -> String {
+    match needless {
+        Superseded::Volume(id) => format!("the superseded root volume {id}"),
+        Superseded::Image(id) => format!("the superseded image {id}"),
+        Superseded::Snapshot(id) => format!("the superseded final snapshot {id}"),
+    }
+}
+
+pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
+    let facts = match alive(draft, seen) {
+        Alive::Yes(facts) => facts,
+        Alive::Ending(facts) => {
+            draft.ended(Some(facts))?;
+            return Ok(Then::Look);
+        }
+        Alive::Gone => {
+            draft.ended(None)?;
+            return Ok(Then::Look);
+        }
+        Alive::Unsure => return Ok(draft.wait(limits::TICK, "a read that shows the instance")),
+    };
+    note_root(draft, facts);
+    match facts.state {
+        // A stopped spot instance would come back by itself with its old launch settings, or never.
+        InstanceState::Stopped => return Ok(draft.act(Step::Terminate(facts.id.clone()))),
+        InstanceState::Running => {}
+        InstanceState::Pending
+        | InstanceState::Stopping
+        | InstanceState::ShuttingDown
+        | InstanceState::Terminated => {
+            return Ok(draft.wait(limits::TICK, "the instance to end"));
+        }
+    }
+    let noticed = draft.record.notice.as_ref().map_or(draft.record.phase_since, |n| n.at);
+    if draft.now().duration_since(noticed) >= limits::NOTICE_SPARED_AFTER {
+        draft.record.notice = None;
+        draft.signal(Signal::Spared, "the instance still runs ten minutes after its notice")?;
+        return Ok(Then::Look);
+    }
+    if let Some(request) = warning(draft) {
+        return Ok(draft.act(Step::Snapshot(request)));
+    }
+    Ok(draft.wait(limits::TICK, "EC2 to take the instance back"))
+}
+
+/// The snapshot that starts the transfer two minutes early, so that the final one is small. Tried once.
+fn warning(draft: &mut Draft<'_>) -> Option<SnapshotRequest> {
+    draft.record.config().persist.root.as_ref()?;
+    let notice = draft.record.notice.as_mut().filter(|n| !n.snapshot_tried)?;
+    notice.snapshot_tried = true;
+    let volume = draft.record.root.as_ref()?.volume_id.clone();
+    Some(snapshot_request(draft, volume, Purpose::Warning, 1))
+}
+
+/// A request for a snapshot of the root.
+pub(super) fn snapshot_request(
+    draft: &Draft<'_>,
+    volume: crate::ids::VolumeId,
+    purpose: Purpose,
+    attempt: u32,
+) -> SnapshotRequest {
+    let (names, record) = (draft.names(), &draft.record);
+    let key = match purpose {
+        Purpose::Warning => names.warning(record.cycle, &volume),
+        _ => names.last(record.cycle, &volume, attempt),
+    };
+    let mut tags = names.tags(&record.config().tags, record.cycle, purpose, &key);
+    if let Some(root) = &record.root {
+        tags.insert(crate::names::TAG_DEVICE.to_owned(), root.device_name.clone());
+    }
+    let description =
+        format!("Perennial: {} snapshot of {}, cycle {}", purpose.as_str(), record.name, record.cycle);
+    SnapshotRequest { volume, purpose, key, tags, description }
+}

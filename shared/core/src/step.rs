@@ -1,0 +1,136 @@
+//! The steps: everything Perennial may do to AWS for one node, as data.
+//!
+//! A step carries all that its call needs and nothing that would have to be decided while doing it. Each
+//! can be repeated without harm: by a client token, by a key looked up first, by a unique name, or
+//! because doing it twice is doing it once.
+
+use std::net::Ipv4Addr;
+
+use crate::failure::Failure;
+use crate::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use crate::launch::LaunchRequest;
+use crate::names::{Purpose, Tags};
+use crate::observation::{InstanceFacts, InterfaceFacts, Platform, SnapshotFacts, VolumeShape};
+use crate::record::Superseded;
+
+/// Something to be done to AWS.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Make the node's network interface.
+    CreateInterface(InterfaceRequest),
+    /// Launch an instance.
+    Launch(Box<LaunchRequest>),
+    /// Keep volumes of an instance beyond its end.
+    KeepVolumes {
+        /// The instance.
+        instance: InstanceId,
+        /// Device names.
+        devices: Vec<String>,
+    },
+    /// Keep an interface beyond its instance's end.
+    KeepInterface {
+        /// The interface.
+        interface: InterfaceId,
+        /// Its attachment.
+        attachment: String,
+    },
+    /// Take a snapshot.
+    Snapshot(SnapshotRequest),
+    /// Register a node image.
+    RegisterImage(Box<ImageRequest>),
+    /// Terminate an instance of ours.
+    Terminate(InstanceId),
+    /// Delete something that a proven successor made needless.
+    Delete(Superseded),
+}
+
+impl Step {
+    /// A word for journals, claims and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateInterface(_) => "create-interface",
+            Self::Launch(_) => "launch",
+            Self::KeepVolumes { .. } => "keep-volumes",
+            Self::KeepInterface { .. } => "keep-interface",
+            Self::Snapshot(request) => match request.purpose {
+                Purpose::Warning => "warning-snapshot",
+                _ => "final-snapshot",
+            },
+            Self::RegisterImage(_) => "register-image",
+            Self::Terminate(_) => "terminate",
+            Self::Delete(Superseded::Volume(_)) => "delete-volume",
+            Self::Delete(Superseded::Image(_)) => "deregister-image",
+            Self::Delete(Superseded::Snapshot(_)) => "delete-snapshot",
+        }
+    }
+}
+
+/// A network interface to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceRequest {
+    /// Its client token.
+    pub token: String,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// The address it must have; any free one if absent.
+    pub private_ip: Option<Ipv4Addr>,
+    /// Its security groups; the VPC's default one if empty.
+    pub groups: Vec<String>,
+    /// Its tags.
+    pub tags: Tags,
+    /// Its description.
+    pub description: String,
+}
+
+/// A snapshot to be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Its key: looked up before it is taken, since CreateSnapshot has no client token.
+    pub key: String,
+    /// Its tags.
+    pub tags: Tags,
+    /// Its description.
+    pub description: String,
+}
+
+/// An image to be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// Its unique name, which serves as its token.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Device name of its root.
+    pub root_device: String,
+    /// The snapshot behind its root.
+    pub snapshot: SnapshotId,
+    /// Size and performance of the root volumes made from it.
+    pub shape: VolumeShape,
+    /// What it says about itself.
+    pub platform: Platform,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The interface there is now.
+    Interface(InterfaceFacts),
+    /// The instance there is now.
+    Launched(Box<InstanceFacts>),
+    /// The snapshot there is now.
+    Snapshot(SnapshotFacts),
+    /// The image there is now.
+    Image(ImageId),
+    /// Done, with nothing to tell.
+    Done,
+    /// Found not to be ours to delete any more: handed over instead.
+    NotOurs(String),
+    /// Not done, or not known to be done.
+    Failed(Failure),
+}

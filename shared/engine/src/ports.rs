@@ -1,0 +1,154 @@
+//! What the engine needs of the world, in our words.
+//!
+//! Cut by use; no type of any SDK appears here. Every call that can fail answers with a
+//! [`Failure`](perennial_core::failure::Failure) whose class says what to do; adapters never decide.
+
+use jiff::{SignedDuration, Timestamp};
+use perennial_core::config::{Status, TemplateSpec};
+use perennial_core::failure::Failure;
+use perennial_core::ids::{ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
+use perennial_core::journal::{Entry, OwnEvent};
+use perennial_core::launch::{LaunchRequest, TemplateFacts};
+use perennial_core::names::Purpose;
+use perennial_core::observation::{
+    ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
+};
+use perennial_core::record::{Record, Steady, Stored};
+use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
+use serde_json::Value;
+
+/// What a call to the world answers.
+pub type Reply<T> = Result<T, Failure>;
+
+/// EC2 and EBS.
+///
+/// Reads by id leave out what they do not find: absence is an answer, not an error, and no proof. All
+/// reads go through every page. Reads by tag or key are an optimisation: callers check owner and source.
+#[expect(async_fn_in_trait, reason = "one invocation is one thread: its futures need not be Send")]
+pub trait Ec2 {
+    /// Instances by id.
+    async fn instances(&self, ids: &[InstanceId]) -> Reply<Vec<InstanceFacts>>;
+    /// Instances by the client token of their launch, ended ones included.
+    async fn instances_by_token(&self, token: &str) -> Reply<Vec<InstanceFacts>>;
+    /// All instances of a deployment, by tag.
+    async fn fleet(&self, deployment: &str) -> Reply<Vec<InstanceFacts>>;
+    /// Whether both status checks of an instance have passed.
+    async fn checks_passed(&self, id: &InstanceId) -> Reply<bool>;
+    /// Volumes by id.
+    async fn volumes(&self, ids: &[VolumeId]) -> Reply<Vec<VolumeFacts>>;
+    /// Volumes by the key in their tags.
+    async fn volumes_by_key(&self, key: &str) -> Reply<Vec<VolumeFacts>>;
+    /// Interfaces by id.
+    async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>>;
+    /// Own snapshots by id.
+    async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>>;
+    /// Own snapshots by the key in their tags.
+    async fn snapshots_by_key(&self, key: &str) -> Reply<Vec<SnapshotFacts>>;
+    /// Own snapshots of a volume.
+    async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>>;
+    /// All snapshots of a deployment that serve one of these purposes, by tag.
+    async fn snapshots_for(&self, deployment: &str, purposes: &[Purpose]) -> Reply<Vec<SnapshotFacts>>;
+    /// Images by id, own or shared.
+    async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>>;
+    /// Own images by name.
+    async fn images_by_name(&self, name: &str) -> Reply<Vec<ImageFacts>>;
+    /// Subnets by id.
+    async fn subnets(&self, ids: &[SubnetId]) -> Reply<Vec<SubnetFacts>>;
+    /// A version of a launch template; `None` if either does not exist.
+    async fn template(&self, spec: &TemplateSpec) -> Reply<Option<TemplateFacts>>;
+
+    /// Launches one instance; the same token never launches a second one.
+    async fn launch(&self, request: &LaunchRequest) -> Reply<InstanceFacts>;
+    /// Terminates an instance.
+    async fn terminate(&self, id: &InstanceId) -> Reply<()>;
+    /// Sets `DeleteOnTermination=false` on devices of an instance.
+    async fn keep_volumes(&self, instance: &InstanceId, devices: &[String]) -> Reply<()>;
+    /// Sets `DeleteOnTermination=false` on the attachment of an interface.
+    async fn keep_interface(&self, interface: &InterfaceId, attachment: &str) -> Reply<()>;
+    /// Makes an interface; the same token never makes a second one.
+    async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts>;
+    /// Takes a snapshot.
+    async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts>;
+    /// Registers an image; its name is unique.
+    async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId>;
+    /// Deletes a volume.
+    async fn delete_volume(&self, id: &VolumeId) -> Reply<()>;
+    /// Deregisters an image and leaves its snapshots.
+    async fn deregister_image(&self, id: &ImageId) -> Reply<()>;
+    /// Deletes a snapshot.
+    async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()>;
+}
+
+/// One write of a node: record, pointers and journal together, or nothing.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The record as it is to be; its `generation` is the new one.
+    pub record: Record,
+    /// The generation it replaces; `None` if there must be no record yet.
+    pub expected: Option<u64>,
+    /// Ids by which events find the node from now on.
+    pub point: Vec<String>,
+    /// Ids by which they no longer do.
+    pub unpoint: Vec<String>,
+    /// What goes into the journal.
+    pub entries: Vec<Entry>,
+}
+
+/// What became of a [`Commit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is written.
+    Done,
+    /// Somebody else wrote first; nothing of it is written.
+    Conflict,
+}
+
+/// A node that wants to be looked at, as the work index has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The node.
+    pub node: NodeName,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// The two tables.
+#[expect(async_fn_in_trait, reason = "one invocation is one thread: its futures need not be Send")]
+pub trait Store {
+    /// The record of a node; strongly consistent.
+    async fn load(&self, node: &NodeName) -> Reply<Option<Stored>>;
+    /// The node that a resource belongs to; strongly consistent, one read.
+    async fn owner(&self, resource: &str) -> Reply<Option<NodeName>>;
+    /// Writes a node, if nobody did since it was read.
+    async fn commit(&self, commit: &Commit) -> Reply<Written>;
+    /// Nodes due at or before `now`, from both kinds of shard, the longest due first.
+    async fn due(&self, now: Timestamp) -> Reply<Vec<Due>>;
+    /// All running nodes, from the projection of the work index; eventually consistent.
+    async fn steady(&self) -> Reply<Vec<Steady>>;
+    /// A config item; strongly consistent.
+    async fn config_item(&self, id: &str) -> Reply<Option<Value>>;
+    /// All config items, through every page.
+    async fn config_items(&self) -> Reply<Vec<Value>>;
+    /// Answers an edit: writes `_status` alone, only while the item still says what was judged.
+    async fn write_status(&self, id: &str, judged: &Value, status: &Status) -> Reply<Written>;
+}
+
+/// The bus on which own events go out.
+#[expect(async_fn_in_trait, reason = "one invocation is one thread: its futures need not be Send")]
+pub trait Bus {
+    /// Publishes events; on failure any part of them may have been published.
+    async fn publish(&self, events: &[OwnEvent]) -> Reply<()>;
+}
+
+/// Time, and how much of it this invocation has.
+#[expect(async_fn_in_trait, reason = "one invocation is one thread: its futures need not be Send")]
+pub trait Clock {
+    /// The time that decisions use.
+    fn now(&self) -> Timestamp;
+    /// When this invocation will be cut off, on the same clock.
+    fn deadline(&self) -> Timestamp;
+    /// The longest that one call to AWS may take, retries included, on the same clock.
+    fn call_timeout(&self) -> SignedDuration;
+    /// Lets time pass within this invocation, between two polls.
+    async fn pause(&self, how_long: SignedDuration);
+}
