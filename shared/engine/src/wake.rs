@@ -4,6 +4,7 @@
 //! nobody, and finding that out costs one read.
 
 use jiff::Timestamp;
+use perennial_core::event::{AwsEvent, Envelope};
 use perennial_core::ids::{InstanceId, NodeName};
 
 use crate::Engine;
@@ -25,6 +26,29 @@ pub enum Woken {
 }
 
 impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
+    /// Takes an event of AWS, whichever it is.
+    ///
+    /// # Errors
+    /// As for [`Engine::drive`].
+    pub async fn take_event(&self, envelope: &Envelope) -> Reply<Woken> {
+        match &envelope.event {
+            AwsEvent::SpotInterruption { instance, .. } => self.interrupted(instance, envelope.time).await,
+            AwsEvent::InstanceState { instance, .. } => self.wake(instance.as_str()).await,
+            AwsEvent::Snapshot { snapshots, .. } => {
+                let mut woken = Woken::Unknown;
+                for (snapshot, _) in snapshots {
+                    if let driven @ Woken::Driven { .. } = self.wake(snapshot.as_str()).await? {
+                        woken = driven;
+                    }
+                }
+                Ok(woken)
+            }
+            AwsEvent::Image { image, .. } => self.wake(image.as_str()).await,
+            // What to do at a rebalance recommendation is not supported yet; the notice comes anyway.
+            AwsEvent::Rebalance { .. } | AwsEvent::Other { .. } => Ok(Woken::Unknown),
+        }
+    }
+
     /// Wakes the node that a resource belongs to.
     ///
     /// # Errors

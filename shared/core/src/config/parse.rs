@@ -86,6 +86,10 @@ fn desired_state(top: &mut Reader<'_>) -> DesiredState {
 }
 
 fn launch(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> (bool, Launch) {
+    if !reader.is_map() {
+        reader.finish(problems);
+        return (false, no_launch());
+    }
     let template = match reader.map("template") {
         Some(template_reader) => template(template_reader, problems),
         None => {

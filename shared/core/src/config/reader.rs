@@ -29,6 +29,11 @@ impl<'a> Reader<'a> {
         reader
     }
 
+    /// Whether there is a map at all to read.
+    pub(super) fn is_map(&self) -> bool {
+        self.map.is_some()
+    }
+
     pub(super) fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

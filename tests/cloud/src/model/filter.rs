@@ -1,0 +1,205 @@
+//! Describe calls: ids, filters and pages, the same way for every type.
+//!
+//! An unknown filter is refused even when nothing would have matched; it is never ignored.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{ApiError, Cloud, Kind, Tags};
+
+/// One filter of a describe call; the values are alternatives, several filters must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Filter name, for example `tag:Name`.
+    pub name: String,
+    /// Values; `*` stands for any characters, `?` for one, `\` takes the next character as it is.
+    pub values: Vec<String>,
+}
+
+impl Filter {
+    /// A filter with one value.
+    pub fn new(name: &str, value: &str) -> Filter {
+        Filter { name: name.to_owned(), values: vec![value.to_owned()] }
+    }
+}
+
+/// What a describe call asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Describe {
+    /// Ids; every one must exist.
+    pub ids: Vec<String>,
+    /// Filters.
+    pub filters: Vec<Filter>,
+    /// Page length.
+    pub max_results: Option<u32>,
+    /// Where the previous page ended.
+    pub next_token: Option<String>,
+    /// Owners (images and snapshots only): `self`, an account number or an alias.
+    pub owners: Vec<String>,
+}
+
+impl Describe {
+    /// Everything.
+    pub fn all() -> Describe {
+        Describe::default()
+    }
+
+    /// By ids.
+    pub fn ids<S: Into<String>>(ids: impl IntoIterator<Item = S>) -> Describe {
+        Describe { ids: ids.into_iter().map(Into::into).collect(), ..Describe::default() }
+    }
+
+    /// By one filter.
+    pub fn filter(name: &str, value: &str) -> Describe {
+        Describe { filters: vec![Filter::new(name, value)], ..Describe::default() }
+    }
+
+    /// Whether the call draws from the large request bucket: filtered or paginated.
+    pub(crate) fn is_narrow(&self) -> bool {
+        !self.ids.is_empty() || !self.filters.is_empty() || self.max_results.is_some()
+    }
+}
+
+/// One page of a describe call's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Resources, in id order.
+    pub items: Vec<T>,
+    /// Given back to read on; absent on the last page.
+    pub next_token: Option<String>,
+}
+
+/// What a type must tell so that it can be described.
+pub(crate) trait Described: Clone {
+    /// Its kind.
+    const KIND: Kind;
+    /// The bounds AWS sets on `MaxResults`.
+    const PAGE: (u32, u32) = (5, 1000);
+    /// Whether `MaxResults` together with ids is refused.
+    const IDS_EXCLUDE_PAGES: bool = true;
+    /// Names of its filters besides `tag:<key>` and `tag-key`.
+    const FILTERS: &'static [&'static str];
+
+    /// Its tags.
+    fn tags(&self) -> &Tags;
+    /// When it was made, for the read lag.
+    fn made(&self) -> Timestamp;
+    /// The values a filter of [`Self::FILTERS`] is compared with.
+    fn values<'a>(&'a self, filter: &str, cloud: &'a Cloud) -> Vec<Cow<'a, str>>;
+}
+
+fn known<T: Described>(filter: &Filter) -> Result<(), ApiError> {
+    let name = filter.name.as_str();
+    if name.starts_with("tag:") || name == "tag-key" || T::FILTERS.contains(&name) {
+        Ok(())
+    } else {
+        Err(ApiError::value(format!("The filter '{name}' is invalid")))
+    }
+}
+
+fn holds<T: Described>(item: &T, filter: &Filter, cloud: &Cloud) -> bool {
+    let any = |text: &str| filter.values.iter().any(|pattern| matches(pattern, text));
+    if let Some(key) = filter.name.strip_prefix("tag:") {
+        return item.tags().get(key).is_some_and(|value| any(value));
+    }
+    if filter.name == "tag-key" {
+        return item.tags().keys().any(|key| any(key));
+    }
+    item.values(&filter.name, cloud).iter().any(|value| any(value))
+}
+
+/// Whether `text` fits `pattern` (`*`, `?`, and `\` to take them literally).
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    if !pattern.contains(['*', '?', '\\']) {
+        return pattern == text;
+    }
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some('?') => (p, t) = (p + 1, t + 1),
+            Some('\\') if pattern.get(p + 1) == text.get(t) => (p, t) = (p + 2, t + 1),
+            Some(c) if *c != '\\' && Some(c) == text.get(t) => (p, t) = (p + 1, t + 1),
+            Some(_) | None => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (p, t) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(p).all(|c| *c == '*')
+}
+
+/// Checks the page parameters and cuts a sorted selection into a page.
+pub(crate) fn cut<T>(
+    mut items: Vec<T>,
+    id: impl Fn(&T) -> &str,
+    request: &Describe,
+    bounds: (u32, u32),
+) -> Result<Page<T>, ApiError> {
+    if let Some(token) = &request.next_token {
+        let Some(last) = token.strip_prefix("after-") else {
+            return Err(ApiError::value("Unable to parse pagination token"));
+        };
+        items.retain(|item| id(item) > last);
+    }
+    let Some(most) = request.max_results else { return Ok(Page { items, next_token: None }) };
+    let (least, greatest) = bounds;
+    if most < least || most > greatest.max(1000) {
+        return Err(ApiError::value(format!(
+            "Value ( {most} ) for parameter maxResults is invalid. Expecting a value greater than or equal to {least} and at most {greatest}."
+        )));
+    }
+    let most = most.min(greatest) as usize;
+    let next_token = (items.len() > most).then(|| format!("after-{}", id(&items[most - 1])));
+    items.truncate(most);
+    Ok(Page { items, next_token })
+}
+
+impl Cloud {
+    /// The common body of the describe calls; `shown` narrows by what a filter cannot say (owners).
+    pub(crate) fn describe<T: Described>(
+        &self,
+        map: &BTreeMap<String, T>,
+        request: &Describe,
+        shown: impl Fn(&T) -> bool,
+    ) -> Result<Page<T>, ApiError> {
+        request.filters.iter().try_for_each(known::<T>)?;
+        let fits = |item: &T| {
+            self.sees(item.made()) && shown(item) && request.filters.iter().all(|f| holds(item, f, self))
+        };
+        let items: Vec<(&str, &T)> = if request.ids.is_empty() {
+            map.iter().filter(|(_, item)| fits(item)).map(|(id, item)| (id.as_str(), item)).collect()
+        } else {
+            if T::IDS_EXCLUDE_PAGES && request.max_results.is_some() {
+                return Err(ApiError::combination(format!(
+                    "The parameter {} cannot be used with the parameter maxResults",
+                    T::KIND.set_name()
+                )));
+            }
+            let mut found = BTreeMap::new();
+            for id in &request.ids {
+                T::KIND.check(id)?;
+                let item = map.get(id).filter(|item| self.sees(item.made()));
+                let item = item.ok_or_else(|| T::KIND.not_found(id))?;
+                if fits(item) {
+                    found.insert(id.as_str(), item);
+                }
+            }
+            found.into_iter().collect()
+        };
+        let page = cut(items, |(id, _)| id, request, T::PAGE)?;
+        Ok(Page {
+            items: page.items.into_iter().map(|(_, item)| item.clone()).collect(),
+            next_token: page.next_token,
+        })
+    }
+}

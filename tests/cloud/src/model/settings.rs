@@ -1,0 +1,75 @@
+//! What a cloud is told at birth: place, account, latencies, switches.
+//!
+//! Every latency of the model stands here and nowhere else. They are chosen to keep the order and the rough
+//! proportions seen on AWS while a demonstration stays short; none is documented by AWS as a guarantee.
+
+use jiff::SignedDuration;
+
+/// Settings of one [`Cloud`](super::Cloud); durations are cloud time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Region name.
+    pub region: String,
+    /// Account number, twelve digits.
+    pub account: String,
+    /// Availability Zones of the Region.
+    pub zones: Vec<String>,
+    /// `pending` to `running`.
+    pub boot: SignedDuration,
+    /// `running` to both status checks `ok`.
+    pub status_checks: SignedDuration,
+    /// `shutting-down` to `terminated`.
+    pub shut_down: SignedDuration,
+    /// `stopping` to `stopped`.
+    pub stop: SignedDuration,
+    /// `terminated` to its volumes being `available`, or deleted.
+    pub release_volume: SignedDuration,
+    /// `terminated` to its network interfaces being `available`, or deleted.
+    pub release_interface: SignedDuration,
+    /// How long a terminated instance can still be described (about an hour: API reference, TerminateInstances).
+    pub remember_terminated: SignedDuration,
+    /// Spot interruption notice (EC2 User Guide, *Spot Instance interruption notices*: two minutes).
+    pub notice: SignedDuration,
+    /// Shortest time from a snapshot's `pending` to `completed`.
+    pub snapshot_base: SignedDuration,
+    /// Changed MiB a snapshot copies per second, on top of the base time.
+    pub snapshot_rate: u32,
+    /// Least time between two snapshots of one volume (EC2 developer guide, error codes: 15 seconds).
+    pub snapshot_spacing: SignedDuration,
+    /// Image `pending` to `available`.
+    pub register_image: SignedDuration,
+    /// How long after deregistration an image still holds its snapshots.
+    pub image_hold: SignedDuration,
+    /// Volume `creating` to `available`.
+    pub create_volume: SignedDuration,
+    /// How long after creation a resource is not yet seen by reads (eventual consistency).
+    pub read_lag: SignedDuration,
+    /// Whether API calls draw from request buckets.
+    pub throttling: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            region: "us-east-1".to_owned(),
+            account: "123456789012".to_owned(),
+            zones: vec!["us-east-1a".to_owned(), "us-east-1b".to_owned()],
+            boot: SignedDuration::from_secs(12),
+            status_checks: SignedDuration::from_secs(45),
+            shut_down: SignedDuration::from_secs(25),
+            stop: SignedDuration::from_secs(15),
+            release_volume: SignedDuration::from_secs(3),
+            release_interface: SignedDuration::from_secs(2),
+            remember_terminated: SignedDuration::from_secs(3600),
+            notice: SignedDuration::from_secs(120),
+            snapshot_base: SignedDuration::from_secs(4),
+            snapshot_rate: 64,
+            snapshot_spacing: SignedDuration::from_secs(15),
+            register_image: SignedDuration::from_secs(8),
+            image_hold: SignedDuration::from_secs(20),
+            create_volume: SignedDuration::from_secs(2),
+            read_lag: SignedDuration::ZERO,
+            throttling: true,
+        }
+    }
+}

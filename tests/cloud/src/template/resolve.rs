@@ -1,0 +1,233 @@
+//! Intrinsic functions: decides what `Ref`, `Fn::Sub`, `Fn::GetAtt` and `Fn::Join` stand for in this cloud.
+//!
+//! Anything else is refused where it is used, never passed on unresolved.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::Problem;
+
+/// A resource as other resources may refer to it.
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    pub(super) kind: String,
+    /// The physical name.
+    pub(super) name: String,
+}
+
+/// What names in a template stand for.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver {
+    pub(super) region: String,
+    pub(super) account: String,
+    pub(super) parameters: BTreeMap<String, String>,
+    pub(super) resources: BTreeMap<String, Resource>,
+}
+
+impl Resolver {
+    /// `value` with every intrinsic function replaced by what it stands for.
+    pub(super) fn resolve(&self, value: &Value, place: &str) -> Result<Value, Problem> {
+        match value {
+            Value::Object(map) => match map.iter().next() {
+                Some((name, argument)) if map.len() == 1 && is_intrinsic(name) => {
+                    self.intrinsic(name, argument, place)
+                }
+                _ => {
+                    let mut resolved = Map::new();
+                    for (key, entry) in map {
+                        match self.resolve(entry, &format!("{place}.{key}"))? {
+                            Value::Null => {}
+                            value => drop(resolved.insert(key.clone(), value)),
+                        }
+                    }
+                    Ok(Value::Object(resolved))
+                }
+            },
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| self.resolve(item, &format!("{place}[{index}]")))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Value::Array),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
+        }
+    }
+
+    /// As [`Resolver::resolve`], for what must come out as a text.
+    pub(super) fn text(&self, value: &Value, place: &str) -> Result<String, Problem> {
+        match self.resolve(value, place)? {
+            Value::String(text) => Ok(text),
+            Value::Number(number) => Ok(number.to_string()),
+            Value::Bool(flag) => Ok(flag.to_string()),
+            other @ (Value::Null | Value::Array(_) | Value::Object(_)) => {
+                Err(Problem::new(place, format!("must be a text, not {other}")))
+            }
+        }
+    }
+
+    fn intrinsic(&self, name: &str, argument: &Value, place: &str) -> Result<Value, Problem> {
+        let wrong = |wanted: &str| Problem::new(place, format!("{name} takes {wanted}, not {argument}"));
+        match name {
+            "Ref" => {
+                let target = argument.as_str().ok_or_else(|| wrong("a name"))?;
+                if target == "AWS::NoValue" {
+                    Ok(Value::Null)
+                } else {
+                    self.reference(target, place).map(Value::String)
+                }
+            }
+            "Fn::GetAtt" => match argument.as_array().map(Vec::as_slice) {
+                Some([Value::String(resource), Value::String(attribute)]) => {
+                    self.attribute(resource, attribute, place).map(Value::String)
+                }
+                _ => Err(wrong("a resource and an attribute")),
+            },
+            "Fn::Join" => match argument.as_array().map(Vec::as_slice) {
+                Some([Value::String(separator), Value::Array(parts)]) => {
+                    let parts: Vec<String> =
+                        parts.iter().map(|part| self.text(part, place)).collect::<Result<_, _>>()?;
+                    Ok(Value::String(parts.join(separator)))
+                }
+                _ => Err(wrong("a separator and a list")),
+            },
+            "Fn::Sub" => match argument {
+                Value::String(text) => self.substitute(text, &Map::new(), place).map(Value::String),
+                Value::Array(pair) => match pair.as_slice() {
+                    [Value::String(text), Value::Object(own)] => {
+                        self.substitute(text, own, place).map(Value::String)
+                    }
+                    _ => Err(wrong("a text and a map")),
+                },
+                _ => Err(wrong("a text")),
+            },
+            _ => Err(Problem::new(
+                place,
+                format!(
+                    "{name} is not known to the local cloud; use Ref, Fn::Sub, Fn::GetAtt or Fn::Join here"
+                ),
+            )),
+        }
+    }
+
+    fn substitute(&self, text: &str, own: &Map<String, Value>, place: &str) -> Result<String, Problem> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            out.push_str(before);
+            let (name, tail) = after
+                .split_once('}')
+                .ok_or_else(|| Problem::new(place, format!("'{text}' has a '${{' without its '}}'")))?;
+            match (name.strip_prefix('!'), own.get(name), name.split_once('.')) {
+                // `${!name}` stands for the text `${name}`.
+                (Some(literal), ..) => out.push_str(&format!("${{{literal}}}")),
+                (None, Some(value), _) => out.push_str(&self.text(value, place)?),
+                (None, None, Some((resource, attribute))) => {
+                    out.push_str(&self.attribute(resource, attribute, place)?);
+                }
+                (None, None, None) => out.push_str(&self.reference(name, place)?),
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn reference(&self, name: &str, place: &str) -> Result<String, Problem> {
+        match name {
+            "AWS::Region" => return Ok(self.region.clone()),
+            "AWS::AccountId" => return Ok(self.account.clone()),
+            "AWS::Partition" => return Ok("aws".to_owned()),
+            "AWS::URLSuffix" => return Ok("amazonaws.com".to_owned()),
+            "AWS::StackName" => return Ok("local".to_owned()),
+            _ => {}
+        }
+        if let Some(value) = self.parameters.get(name) {
+            return Ok(value.clone());
+        }
+        let resource = self.resource(name, place)?;
+        Ok(match resource.kind.as_str() {
+            "AWS::SQS::Queue" => {
+                format!("https://sqs.{}.amazonaws.com/{}/{}", self.region, self.account, resource.name)
+            }
+            _ => resource.name.clone(),
+        })
+    }
+
+    fn attribute(&self, name: &str, attribute: &str, place: &str) -> Result<String, Problem> {
+        let resource = self.resource(name, place)?;
+        let arn = |service: &str, path: &str| {
+            format!("arn:aws:{service}:{}:{}:{path}{}", self.region, self.account, resource.name)
+        };
+        match (resource.kind.as_str(), attribute) {
+            ("AWS::DynamoDB::Table", "Arn") => Ok(arn("dynamodb", "table/")),
+            ("AWS::DynamoDB::Table", "StreamArn") => {
+                Ok(format!("{}/stream/latest", arn("dynamodb", "table/")))
+            }
+            ("AWS::Events::EventBus", "Arn") => Ok(arn("events", "event-bus/")),
+            ("AWS::Events::EventBus", "Name") | ("AWS::SQS::Queue", "QueueName") => Ok(resource.name.clone()),
+            ("AWS::Serverless::Function", "Arn") => Ok(arn("lambda", "function:")),
+            ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", "")),
+            (kind, _) => Err(Problem::new(
+                place,
+                format!("attribute '{attribute}' of '{name}' ({kind}) is not known to the local cloud"),
+            )),
+        }
+    }
+
+    fn resource(&self, name: &str, place: &str) -> Result<&Resource, Problem> {
+        self.resources.get(name).ok_or_else(|| {
+            Problem::new(place, format!("'{name}' is neither a parameter nor a resource of this template"))
+        })
+    }
+}
+
+fn is_intrinsic(name: &str) -> bool {
+    name == "Ref" || name == "Condition" || name.starts_with("Fn::")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn resolver() -> Resolver {
+        Resolver {
+            region: "eu-west-1".to_owned(),
+            account: "111122223333".to_owned(),
+            parameters: BTreeMap::from([("Deployment".to_owned(), "pets".to_owned())]),
+            resources: BTreeMap::from([(
+                "T".to_owned(),
+                Resource { kind: "AWS::DynamoDB::Table".to_owned(), name: "pets-config".to_owned() },
+            )]),
+        }
+    }
+
+    #[test]
+    fn names_become_what_they_stand_for() {
+        let value = json!({
+            "ref": {"Ref": "Deployment"}, "table": {"Ref": "T"}, "gone": {"Ref": "AWS::NoValue"},
+            "sub": {"Fn::Sub": "${Deployment}-${AWS::Region}-${!raw}-${T.Arn}"},
+            "own": {"Fn::Sub": ["${a}/${Deployment}", {"a": {"Ref": "T"}}]},
+            "join": {"Fn::Join": [":", ["x", {"Ref": "Deployment"}]]},
+        });
+        assert_eq!(
+            resolver().resolve(&value, "p").unwrap(),
+            json!({
+                "ref": "pets", "table": "pets-config",
+                "sub": "pets-eu-west-1-${raw}-arn:aws:dynamodb:eu-west-1:111122223333:table/pets-config",
+                "own": "pets-config/pets", "join": "x:pets",
+            })
+        );
+    }
+
+    #[test]
+    fn unknown_names_and_functions_are_named_with_their_place() {
+        let problem =
+            resolver().resolve(&json!({"a": {"Ref": "Nope"}}), "Resources.X").unwrap_err().to_string();
+        assert!(problem.contains("Resources.X.a") && problem.contains("Nope"), "{problem}");
+        let problem = resolver().resolve(&json!({"Fn::If": ["c", 1, 2]}), "P").unwrap_err().to_string();
+        assert!(problem.contains("Fn::If"), "{problem}");
+    }
+}

@@ -1,0 +1,123 @@
+//! The project's own template is read whole, and what cannot be made is refused with its place.
+
+use jiff::SignedDuration;
+
+use super::*;
+
+fn place() -> Place {
+    Place { region: "us-east-1".to_owned(), account: "123456789012".to_owned(), parameters: BTreeMap::new() }
+}
+
+fn own() -> Template {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/template.yaml");
+    Template::load(&path, &place()).unwrap()
+}
+
+fn function<'a>(template: &'a Template, folder: &str) -> &'a Function {
+    template.functions.iter().find(|function| function.folder == folder).unwrap()
+}
+
+#[test]
+fn tables_have_the_keys_index_stream_and_expiry_of_the_template() {
+    let template = own();
+    let [config, state] = template.tables.as_slice() else { panic!("two tables") };
+    assert_eq!((config.name.as_str(), state.name.as_str()), ("perennial-config", "perennial-state"));
+    assert_eq!(config.create["KeySchema"], json!([{"AttributeName": "id", "KeyType": "HASH"}]));
+    assert_eq!(
+        config.create["StreamSpecification"],
+        json!({"StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES"})
+    );
+    assert_eq!(state.create["GlobalSecondaryIndexes"][0]["IndexName"], "work");
+    assert_eq!(state.time_to_live.as_deref(), Some("expiresAt"));
+    assert_eq!(template.buses, ["perennial"]);
+}
+
+#[test]
+fn functions_have_their_environment_limits_and_triggers() {
+    let template = own();
+    let folders: Vec<&str> = template.functions.iter().map(|function| function.folder.as_str()).collect();
+    let expected = [
+        "config-change",
+        "instance-state",
+        "reconcile",
+        "snapshot-schedule",
+        "spot-interruption",
+        "storage-state",
+    ];
+    assert!(expected.iter().all(|folder| folders.contains(folder)), "{folders:?}");
+
+    let reconcile = function(&template, "reconcile");
+    assert_eq!(reconcile.environment["PERENNIAL_CONFIG_TABLE"], "perennial-config");
+    assert_eq!(reconcile.environment["PERENNIAL_EVENT_BUS"], "perennial");
+    assert_eq!(reconcile.environment["PERENNIAL_DEPLOYMENT"], "perennial");
+    assert_eq!(reconcile.timeout, SignedDuration::from_secs(120));
+    assert_eq!(reconcile.schedules[0].every, SignedDuration::from_mins(1));
+    assert_eq!(reconcile.invoke, InvokeSettings { retries: 2, max_age: SignedDuration::from_hours(1) });
+
+    let stream = &function(&template, "config-change").streams[0];
+    assert_eq!(
+        (stream.table.as_str(), stream.batch_size, stream.retries),
+        ("perennial-config", 10, Some(10))
+    );
+    assert!(stream.bisect && stream.partial_failures);
+}
+
+#[test]
+fn every_event_of_a_recovery_finds_its_function() {
+    let template = own();
+    let woken = |detail_type: &str, detail: Value| -> Vec<String> {
+        let event = json!({"source": "aws.ec2", "detail-type": detail_type, "detail": detail});
+        let rules = template.rules.iter().filter(|rule| rule.pattern.matches(&event));
+        rules.flat_map(|rule| rule.targets.clone()).collect()
+    };
+    assert_eq!(woken("EC2 Spot Instance Interruption Warning", json!({})), ["spot-interruption"]);
+    assert_eq!(woken("EC2 Instance Rebalance Recommendation", json!({})), ["spot-interruption"]);
+    for state in ["running", "stopped", "shutting-down", "terminated"] {
+        assert_eq!(
+            woken("EC2 Instance State-change Notification", json!({"state": state})),
+            ["instance-state"]
+        );
+    }
+    assert!(woken("EC2 Instance State-change Notification", json!({"state": "pending"})).is_empty());
+    assert_eq!(woken("EBS Snapshot Notification", json!({"event": "createSnapshot"})), ["storage-state"]);
+    assert_eq!(woken("EC2 AMI State Change", json!({"State": "available"})), ["storage-state"]);
+    assert!(woken("EBS Volume Notification", json!({"event": "createVolume"})).is_empty());
+}
+
+#[test]
+fn a_deployment_of_another_name_is_named_throughout() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/template.yaml");
+    let parameters = BTreeMap::from([("Deployment".to_owned(), "pets".to_owned())]);
+    let template = Template::load(&path, &Place { parameters, ..place() }).unwrap();
+    assert_eq!(template.tables[0].name, "pets-config");
+    assert_eq!(function(&template, "reconcile").environment["PERENNIAL_STATE_TABLE"], "pets-state");
+    assert_eq!(function(&template, "config-change").streams[0].table, "pets-config");
+}
+
+#[test]
+fn what_cannot_be_made_is_refused_with_its_place() {
+    let cases = [
+        ("Parameters: {}", "Resources"),
+        ("Parameters: {P: {Type: String}}\nResources: {}", "--parameter P=VALUE"),
+        (
+            "Resources: {T: {Type: 'AWS::DynamoDB::Table', Properties: {KeySchemas: []}}}",
+            "Resources.T.Properties.KeySchemas",
+        ),
+        (
+            "Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {CodeUri: f, Events: \
+             {E: {Type: Schedule, Properties: {Schedule: cron(0 0 * * ? *)}}}}}}",
+            "Resources.F.Properties.Events.E.Properties.Schedule",
+        ),
+        (
+            "Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {CodeUri: f, Events: \
+             {E: {Type: SQS, Properties: {}}}}}}",
+            "Resources.F.Properties.Events.E.Type",
+        ),
+    ];
+    for (text, place_named) in cases {
+        let problem = Template::read(text, &place()).unwrap_err();
+        assert!(problem.contains(place_named), "{problem}");
+    }
+    let missing = Template::load(Path::new("no-such.yaml"), &place()).unwrap_err().to_string();
+    assert!(missing.contains("no-such.yaml") && missing.contains("--template"), "{missing}");
+}

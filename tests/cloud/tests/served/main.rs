@@ -1,0 +1,10 @@
+//! The local cloud as its callers see it: over HTTP on its one port, several clouds at once.
+
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod trouble;

@@ -1,0 +1,86 @@
+//! What must be so after every step, told from the account as its owner sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use perennial_core::failure::Failure;
+use perennial_core::names::{TAG_DEPLOYMENT, TAG_NODE};
+
+use crate::run::DEPLOYMENT;
+use crate::world::World;
+
+/// Watches a run. The first broken invariant is kept; later ones may only be its consequences.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The last write that each node's guest was told is on its disk.
+    acknowledged: BTreeMap<String, u64>,
+    /// What was broken first, if anything was.
+    pub broken: Option<String>,
+    /// Failures that reached a handler.
+    pub failures: Vec<Failure>,
+    /// How often it looked.
+    pub looks: u64,
+}
+
+impl Watch {
+    /// A guest was told that its write is on the disk.
+    pub fn wrote(&mut self, node: &str, writes: u64) {
+        let last = self.acknowledged.entry(node.to_owned()).or_default();
+        if writes <= *last {
+            let message = format!("{node}: the guest found {} writes where it had made {last}", writes - 1);
+            self.broken.get_or_insert(message);
+        }
+        *last = writes.max(*last);
+    }
+
+    /// The last acknowledged write of a node.
+    pub fn acknowledged(&self, node: &str) -> u64 {
+        self.acknowledged.get(node).copied().unwrap_or_default()
+    }
+
+    /// Looks at everything.
+    pub fn look(&mut self, world: &World) {
+        self.looks += 1;
+        if self.broken.is_none() {
+            self.broken = self.bytes(world).or_else(|| one_instance(world)).or_else(|| work_in_sight(world));
+            if let Some(broken) = &mut self.broken {
+                broken.push_str(&format!(" (at {})", world.cloud.now()));
+            }
+        }
+    }
+
+    /// No acknowledged byte is lost: some volume or snapshot of the node holds every one.
+    fn bytes(&self, world: &World) -> Option<String> {
+        for (node, acknowledged) in &self.acknowledged {
+            let of_node = |tags: &BTreeMap<String, String>| tags.get(TAG_NODE) == Some(node);
+            let on_volumes = world.cloud.volumes().filter(|v| of_node(&v.tags)).map(|v| v.contents.writes);
+            let in_snapshots = world.cloud.snapshots().filter(|s| of_node(&s.tags)).map(|s| s.contents.writes);
+            let most = on_volumes.chain(in_snapshots).max().unwrap_or_default();
+            if most < *acknowledged {
+                return Some(format!("{node}: {acknowledged} writes were acknowledged, only {most} are left"));
+            }
+        }
+        None
+    }
+}
+
+/// At most one live instance per node.
+fn one_instance(world: &World) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    let live = world.cloud.live_instances().filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
+    for instance in live {
+        let node = instance.tags.get(TAG_NODE);
+        if !seen.insert(node.cloned()) {
+            return Some(format!("{} is a second live instance of {node:?}", instance.id));
+        }
+    }
+    None
+}
+
+/// Work in progress always has an appointment: only a running node has none.
+fn work_in_sight(world: &World) -> Option<String> {
+    world
+        .records
+        .values()
+        .find(|r| r.work_at.is_none() && r.phase != perennial_core::phase::Phase::Running)
+        .map(|r| format!("{} is {} and nothing will look at it again", r.name, r.phase))
+}

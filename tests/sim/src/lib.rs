@@ -1,0 +1,15 @@
+//! Seeded fault simulation: the engine over the local cloud's model, in virtual time.
+//!
+//! No network, no threads, no real clock: one seed is one run. A [`world::World`] holds the account and
+//! the tables; [`faults`] decides which call to the world goes wrong and how; [`run`] delivers events and
+//! ticks; [`invariants`] looks at the account after every step, as its owner would.
+
+pub mod clock;
+pub mod convert;
+pub mod ec2;
+pub mod faults;
+pub mod invariants;
+pub mod run;
+pub mod store;
+pub mod stories;
+pub mod world;
