@@ -40,7 +40,7 @@ pub fn instance(it: &cloud::Instance) -> InstanceFacts {
             cloud::InstanceState::Stopping => InstanceState::Stopping,
             cloud::InstanceState::Stopped => InstanceState::Stopped,
         },
-        state_reason: it.state_reason.map(|(code, text)| format!("{code}: {text}")).unwrap_or_default(),
+        state_reason: it.state_reason.map(|(_, text)| text.to_owned()).unwrap_or_default(),
         instance_type: it.instance_type.clone(),
         spot: it.market == cloud::Market::Spot,
         zone: it.zone.clone(),

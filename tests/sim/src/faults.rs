@@ -45,24 +45,43 @@ impl Fault {
     }
 }
 
-/// The plan of one run: at most one fault, at one call.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Plan {
-    /// The number of the call, from 0, and what happens to it.
-    pub at: Option<(u64, Fault)>,
+/// What goes wrong in one run.
+#[derive(Clone, Copy, Debug)]
+pub enum Plan {
+    /// Nothing.
+    None,
+    /// One call, by its number from 0.
+    One(u64, Fault),
+    /// Calls picked by a seed, until so many calls were made: then the world behaves.
+    Random {
+        /// Which calls, and how.
+        seed: u64,
+        /// One call in so many goes wrong.
+        one_in: u64,
+        /// After so many calls none does.
+        calls: u64,
+    },
 }
 
 impl Plan {
-    /// Nothing goes wrong.
-    pub const NONE: Self = Self { at: None };
-
-    /// One call goes wrong.
-    pub fn one(call: u64, fault: Fault) -> Self {
-        Self { at: Some((call, fault)) }
-    }
-
     /// What happens to a call.
     pub fn at(&self, call: u64) -> Option<Fault> {
-        self.at.filter(|(at, _)| *at == call).map(|(_, fault)| fault)
+        match *self {
+            Self::None => None,
+            Self::One(at, fault) => (at == call).then_some(fault),
+            Self::Random { calls, .. } if call >= calls => None,
+            Self::Random { seed, one_in, .. } => {
+                let draw = mix(seed ^ mix(call));
+                (draw % one_in == 0).then(|| Fault::ALL[(mix(draw) % Fault::ALL.len() as u64) as usize])
+            }
+        }
     }
+}
+
+/// A good mix of 64 bits (the finaliser of SplitMix64): all the randomness a run has.
+pub fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::clock::SimClock;
 use crate::ec2::SimEc2;
-use crate::faults::Plan;
+use crate::faults::{Plan, mix};
 use crate::invariants::Watch;
 use crate::store::Tables;
 use crate::world::{Handle, World};
@@ -31,6 +31,8 @@ pub enum Delivery {
     Doubled,
     /// None at all: only the minute tick.
     Lost,
+    /// Each lost, doubled, or late and so out of order, as a seed has it.
+    Random(u64),
 }
 
 /// The deployment of every simulation.
@@ -48,8 +50,19 @@ pub struct Run {
     delivery: Delivery,
     invocations: u64,
     next_tick: Timestamp,
+    deliveries: u64,
+    late: Vec<(Timestamp, Delivered)>,
     /// Whether guests of running nodes write all the time.
     pub guests_write: bool,
+}
+
+/// Something a function is woken by.
+#[derive(Clone, Debug)]
+enum Delivered {
+    /// An event of the account.
+    Event(Value),
+    /// A change of a config item.
+    Change(String),
 }
 
 type SimEngine = Engine<SimEc2, Tables, Tables, SimClock>;
@@ -66,6 +79,8 @@ impl Run {
             watch: Watch::default(),
             delivery,
             invocations: 0,
+            deliveries: 0,
+            late: Vec::new(),
             next_tick: start + SignedDuration::from_secs(60),
             guests_write: true,
         }
@@ -165,28 +180,59 @@ impl Run {
     fn deliver(&mut self) {
         // One event may bring about others; a bound keeps a defect from spinning.
         for _ in 0..1000 {
-            let (events, stream) = {
+            let fresh: Vec<Delivered> = {
                 let mut world = self.world.0.borrow_mut();
-                (world.cloud.take_events(), std::mem::take(&mut world.stream))
+                let events = world.cloud.take_events().into_iter().map(Delivered::Event);
+                let stream = std::mem::take(&mut world.stream).into_iter().map(Delivered::Change);
+                stream.chain(events.collect::<Vec<_>>()).collect()
             };
-            if events.is_empty() && stream.is_empty() {
+            let now = self.now();
+            let (due, late) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
+            self.late = late;
+            let due: Vec<(Timestamp, Delivered)> = due;
+            if fresh.is_empty() && due.is_empty() {
                 return;
             }
-            let times = match self.delivery {
-                Delivery::Faithful => 1,
-                Delivery::Doubled => 2,
-                Delivery::Lost => 0,
-            };
-            for id in stream {
-                for _ in 0..times {
-                    self.invoke(async |engine| engine.configure(&id).await.map(|_| ()));
+            for (_, delivered) in due {
+                self.hand_over(&delivered);
+            }
+            for delivered in fresh {
+                for delay in self.fate() {
+                    match delay {
+                        SignedDuration::ZERO => self.hand_over(&delivered),
+                        delay => self.late.push((now + delay, delivered.clone())),
+                    }
                 }
             }
-            for json in events {
-                for _ in 0..times {
-                    if let Ok(envelope) = event::parse(&json) {
-                        self.invoke(async |engine| engine.take_event(&envelope).await.map(|_| ()));
-                    }
+        }
+    }
+
+    /// How late each copy of the next delivery arrives; no copy, no arrival.
+    fn fate(&mut self) -> Vec<SignedDuration> {
+        self.deliveries += 1;
+        match self.delivery {
+            Delivery::Faithful => vec![SignedDuration::ZERO],
+            Delivery::Doubled => vec![SignedDuration::ZERO; 2],
+            Delivery::Lost => Vec::new(),
+            Delivery::Random(seed) => {
+                let draw = mix(seed ^ mix(self.deliveries));
+                let late = SignedDuration::from_secs((draw >> 8) as i64 & 255);
+                match draw % 4 {
+                    0 => Vec::new(),
+                    1 => vec![late],
+                    2 => vec![SignedDuration::ZERO, late],
+                    _ => vec![SignedDuration::ZERO],
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, delivered: &Delivered) {
+        match delivered {
+            Delivered::Change(id) => self.invoke(async |engine| engine.configure(id).await.map(|_| ())),
+            Delivered::Event(json) => {
+                if let Ok(envelope) = event::parse(json) {
+                    self.invoke(async |engine| engine.take_event(&envelope).await.map(|_| ()));
                 }
             }
         }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use perennial_core::names::{TAG_DEPLOYMENT, TAG_PURPOSE};
 use serde_json::{Value, json};
 
-use crate::faults::Plan;
+use crate::faults::{Plan, mix};
 use crate::run::{DEPLOYMENT, Delivery, Run};
 
 const NODE: &str = "db";
@@ -51,7 +51,7 @@ pub fn interrupted(seed: u64, delivery: Delivery, faults: Plan, taking: Taking) 
     let item = item(&run);
     run.put(item);
     let live = |run: &Run| run.world.0.borrow().cloud.live_instances().next().map(|i| i.id.clone());
-    if taking != Taking::Unseen && !run.until_settled(NODE, 1, minutes(40)) {
+    if taking != Taking::Unseen && !run.until_settled(NODE, 1, minutes(120)) {
         return Err(told(&run, "the node never ran"));
     }
     if taking != Taking::Unseen {
@@ -82,11 +82,33 @@ pub fn interrupted(seed: u64, delivery: Delivery, faults: Plan, taking: Taking) 
     if !back {
         return Err(told(&run, "the node did not come back"));
     }
+    if let Plan::Random { .. } = faults {
+        // What must be so once all is quiet needs quiet.
+        run.world.0.borrow_mut().faults = Plan::None;
+    }
     run.pass(minutes(12));
     match proof(&run, before) {
         Some(problem) => Err(told(&run, &problem)),
         None => Ok(run),
     }
+}
+
+/// The story that a seed tells: how the instance is taken, how events are delivered, what goes wrong.
+///
+/// # Errors
+/// What was not as it must be.
+pub fn of_seed(seed: u64) -> Result<Run, String> {
+    let draw = |what: u64, n: u64| mix(seed ^ mix(what)) % n;
+    let taking = Taking::ALL[draw(1, 4) as usize];
+    let delivery = match draw(2, 6) {
+        0 => Delivery::Faithful,
+        1 => Delivery::Doubled,
+        2 => Delivery::Lost,
+        _ => Delivery::Random(seed),
+    };
+    let faults = Plan::Random { seed, one_in: 8 + draw(3, 60), calls: 200 + draw(4, 600) };
+    let told = |problem: String| format!("{taking:?}, {delivery:?}, {faults:?}: {problem}");
+    interrupted(seed, delivery, faults, taking).map_err(told)
 }
 
 /// What is not as it must be once all is quiet.
@@ -127,7 +149,12 @@ fn proof(run: &Run, before: Option<(perennial_core::ids::InterfaceId, std::net::
         .or_else(|| count("images", cloud.images().filter(|i| ours(&i.tags)).count(), 0))
         .or_else(|| count("final snapshots", finals, 0))
         .or_else(|| count("interfaces", cloud.network_interfaces().filter(|i| ours(&i.tags)).count(), 1))
-        .or_else(|| (completed < 3 || completed > 4).then(|| format!("{completed} rotated snapshots are kept")))
+        .or_else(|| (!(3..=4).contains(&completed)).then(|| {
+                let all = cloud.snapshots().filter(|s| ours(&s.tags)).map(|s| {
+                    format!("\n  {} {} {} {:?} {}", s.id, s.volume_id, s.start_time, s.state, s.tags[TAG_PURPOSE])
+                });
+                format!("{completed} rotated snapshots are kept:{}", all.collect::<String>())
+            }))
         .or_else(|| pointers(&world, &record))
         .or_else(|| (!record.outbox.is_empty()).then(|| "the outbox is not empty".to_owned()))
 }

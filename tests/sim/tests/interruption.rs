@@ -2,13 +2,13 @@
 
 use perennial_sim::faults::{Fault, Plan};
 use perennial_sim::run::Delivery;
-use perennial_sim::stories::{Taking, interrupted};
+use perennial_sim::stories::{Taking, interrupted, of_seed};
 
 #[test]
 fn a_node_comes_back_however_it_is_taken_and_events_are_delivered() {
     for taking in Taking::ALL {
         for delivery in [Delivery::Faithful, Delivery::Doubled, Delivery::Lost] {
-            if let Err(problem) = interrupted(1, delivery, Plan::NONE, taking) {
+            if let Err(problem) = interrupted(1, delivery, Plan::None, taking) {
                 panic!("{taking:?}, {delivery:?}: {problem}");
             }
         }
@@ -18,13 +18,22 @@ fn a_node_comes_back_however_it_is_taken_and_events_are_delivered() {
 #[test]
 fn a_node_comes_back_whichever_call_goes_wrong_and_however() {
     for taking in Taking::ALL {
-        let calls = interrupted(1, Delivery::Faithful, Plan::NONE, taking).unwrap().world.0.borrow().next_call;
+        let calls = interrupted(1, Delivery::Faithful, Plan::None, taking).unwrap().world.0.borrow().next_call;
         for call in 0..calls {
             for fault in Fault::ALL {
-                if let Err(problem) = interrupted(1, Delivery::Faithful, Plan::one(call, fault), taking) {
+                if let Err(problem) = interrupted(1, Delivery::Faithful, Plan::One(call, fault), taking) {
                     panic!("{taking:?}, {fault:?} at call {call} of {calls}: {problem}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_node_comes_back_in_the_story_of_any_seed() {
+    for seed in 0..500 {
+        if let Err(problem) = of_seed(seed) {
+            panic!("make sim SEEDS=1 FIRST_SEED={seed}: {problem}");
         }
     }
 }

@@ -1,0 +1,282 @@
+//! EC2 and EBS behind the engine's port.
+//!
+//! Reads by id go by *filter*, never by the id parameter: so one id that does not exist does not fail the
+//! read of the others. Reads go through every page. RunInstances is sent once: want of capacity is a
+//! server error by status, and the SDK would repeat it instead of letting the ladder climb.
+
+mod facts;
+mod requests;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::types::{Filter, NetworkInterfaceAttachmentChanges, SummaryStatus};
+use perennial_core::config::{TemplateRef, TemplateSpec};
+use perennial_core::failure::Class;
+use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use perennial_core::launch::{LaunchRequest, TemplateFacts};
+use perennial_core::names::{Purpose, TAG_DEPLOYMENT, TAG_KEY, TAG_PURPOSE};
+use perennial_core::observation::{
+    ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
+};
+use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
+use perennial_engine::ports::{Ec2, Reply};
+
+use crate::classify::{DEREGISTER_IMAGE, RUN_INSTANCES, failure, incomplete};
+
+/// A filter takes at most 200 values (EC2 API reference, *Filter*).
+const VALUES_PER_FILTER: usize = 200;
+/// The largest page that all these reads accept.
+const PAGE: i32 = 1000;
+
+const DESCRIBE_INSTANCES: &str = "EC2:DescribeInstances";
+const DESCRIBE_INSTANCE_STATUS: &str = "EC2:DescribeInstanceStatus";
+const DESCRIBE_VOLUMES: &str = "EC2:DescribeVolumes";
+const DESCRIBE_INTERFACES: &str = "EC2:DescribeNetworkInterfaces";
+const DESCRIBE_SNAPSHOTS: &str = "EC2:DescribeSnapshots";
+const DESCRIBE_IMAGES: &str = "EC2:DescribeImages";
+const DESCRIBE_SUBNETS: &str = "EC2:DescribeSubnets";
+const DESCRIBE_TEMPLATE_VERSIONS: &str = "EC2:DescribeLaunchTemplateVersions";
+const TERMINATE_INSTANCES: &str = "EC2:TerminateInstances";
+const MODIFY_INSTANCE: &str = "EC2:ModifyInstanceAttribute";
+const MODIFY_INTERFACE: &str = "EC2:ModifyNetworkInterfaceAttribute";
+const CREATE_INTERFACE: &str = "EC2:CreateNetworkInterface";
+const CREATE_SNAPSHOT: &str = "EC2:CreateSnapshot";
+const REGISTER_IMAGE: &str = "EC2:RegisterImage";
+const DELETE_VOLUME: &str = "EC2:DeleteVolume";
+const DELETE_SNAPSHOT: &str = "EC2:DeleteSnapshot";
+
+/// EC2 of one account and Region.
+#[derive(Clone, Debug)]
+pub struct Ec2Adapter {
+    client: Client,
+    /// The same, but a call is sent once only.
+    once: Client,
+}
+
+fn filter(name: impl Into<String>, values: impl IntoIterator<Item = impl Into<String>>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.into_iter().map(Into::into).collect())).build()
+}
+
+fn tag(key: &str, value: &str) -> Filter {
+    filter(format!("tag:{key}"), [value])
+}
+
+/// Reads by id, as many at a time as one filter takes; nothing is sent for no ids.
+async fn by_ids<T>(
+    ids: &[impl Display],
+    name: &str,
+    read: impl AsyncFn(Vec<Filter>) -> Reply<Vec<T>>,
+) -> Reply<Vec<T>> {
+    let mut all = Vec::new();
+    for ids in ids.chunks(VALUES_PER_FILTER) {
+        all.extend(read(vec![filter(name, ids.iter().map(ToString::to_string))]).await?);
+    }
+    Ok(all)
+}
+
+impl Ec2Adapter {
+    /// EC2 over a client.
+    pub fn new(client: Client) -> Self {
+        let once = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
+        Self { client, once: Client::from_conf(once) }
+    }
+
+    async fn instances_where(&self, filters: Vec<Filter>) -> Reply<Vec<InstanceFacts>> {
+        let pages = self.client.describe_instances().set_filters(Some(filters)).into_paginator();
+        let found = pages.page_size(PAGE).items().send().try_collect().await;
+        let reservations = found.map_err(|e| failure(DESCRIBE_INSTANCES, &e))?;
+        let raw: Vec<_> = reservations.into_iter().flat_map(|r| r.instances.unwrap_or_default()).collect();
+        Ok(facts::all(&raw, "instance", facts::instance))
+    }
+
+    async fn volumes_where(&self, filters: Vec<Filter>) -> Reply<Vec<VolumeFacts>> {
+        let pages = self.client.describe_volumes().set_filters(Some(filters)).into_paginator();
+        let found = pages.page_size(PAGE).items().send().try_collect().await;
+        Ok(facts::all(&found.map_err(|e| failure(DESCRIBE_VOLUMES, &e))?, "volume", facts::volume))
+    }
+
+    async fn interfaces_where(&self, filters: Vec<Filter>) -> Reply<Vec<InterfaceFacts>> {
+        let pages = self.client.describe_network_interfaces().set_filters(Some(filters)).into_paginator();
+        let found = pages.page_size(PAGE).items().send().try_collect().await;
+        let raw = found.map_err(|e| failure(DESCRIBE_INTERFACES, &e))?;
+        Ok(facts::all(&raw, "network interface", facts::interface))
+    }
+
+    async fn snapshots_where(&self, filters: Vec<Filter>) -> Reply<Vec<SnapshotFacts>> {
+        let own = self.client.describe_snapshots().owner_ids("self");
+        let pages = own.set_filters(Some(filters)).into_paginator();
+        let found = pages.page_size(PAGE).items().send().try_collect().await;
+        Ok(facts::all(&found.map_err(|e| failure(DESCRIBE_SNAPSHOTS, &e))?, "snapshot", facts::snapshot))
+    }
+
+    async fn images_where(&self, owner: Option<&str>, filters: Vec<Filter>) -> Reply<Vec<ImageFacts>> {
+        // A deprecated image can still be launched and so must be seen.
+        let images = self.client.describe_images().include_deprecated(true);
+        let images = images.set_owners(owner.map(|o| vec![o.to_owned()])).set_filters(Some(filters));
+        let found = images.into_paginator().page_size(PAGE).items().send().try_collect().await;
+        Ok(facts::all(&found.map_err(|e| failure(DESCRIBE_IMAGES, &e))?, "image", facts::image))
+    }
+
+    async fn subnets_where(&self, filters: Vec<Filter>) -> Reply<Vec<SubnetFacts>> {
+        let pages = self.client.describe_subnets().set_filters(Some(filters)).into_paginator();
+        let found = pages.page_size(PAGE).items().send().try_collect().await;
+        Ok(facts::all(&found.map_err(|e| failure(DESCRIBE_SUBNETS, &e))?, "subnet", facts::subnet))
+    }
+}
+
+impl Ec2 for Ec2Adapter {
+    async fn instances(&self, ids: &[InstanceId]) -> Reply<Vec<InstanceFacts>> {
+        by_ids(ids, "instance-id", async |f| self.instances_where(f).await).await
+    }
+
+    async fn instances_by_token(&self, token: &str) -> Reply<Vec<InstanceFacts>> {
+        self.instances_where(vec![filter("client-token", [token])]).await
+    }
+
+    async fn fleet(&self, deployment: &str) -> Reply<Vec<InstanceFacts>> {
+        self.instances_where(vec![tag(TAG_DEPLOYMENT, deployment)]).await
+    }
+
+    async fn checks_passed(&self, id: &InstanceId) -> Reply<bool> {
+        // By id, since this read has no such filter; only running instances are listed.
+        let answer = self.client.describe_instance_status().instance_ids(id.as_str()).send().await;
+        let answer = match answer.map_err(|e| failure(DESCRIBE_INSTANCE_STATUS, &e)) {
+            Ok(answer) => answer,
+            Err(failure) if failure.class == Class::NotFound => return Ok(false),
+            Err(failure) => return Err(failure),
+        };
+        let statuses = answer.instance_statuses();
+        let of_it = statuses.iter().find(|s| s.instance_id() == Some(id.as_str()));
+        Ok(of_it.is_some_and(|status| {
+            let ok = Some(&SummaryStatus::Ok);
+            status.instance_status().and_then(|s| s.status()) == ok
+                && status.system_status().and_then(|s| s.status()) == ok
+        }))
+    }
+
+    async fn volumes(&self, ids: &[VolumeId]) -> Reply<Vec<VolumeFacts>> {
+        by_ids(ids, "volume-id", async |f| self.volumes_where(f).await).await
+    }
+
+    async fn volumes_by_key(&self, key: &str) -> Reply<Vec<VolumeFacts>> {
+        self.volumes_where(vec![tag(TAG_KEY, key)]).await
+    }
+
+    async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>> {
+        by_ids(ids, "network-interface-id", async |f| self.interfaces_where(f).await).await
+    }
+
+    async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>> {
+        by_ids(ids, "snapshot-id", async |f| self.snapshots_where(f).await).await
+    }
+
+    async fn snapshots_by_key(&self, key: &str) -> Reply<Vec<SnapshotFacts>> {
+        self.snapshots_where(vec![tag(TAG_KEY, key)]).await
+    }
+
+    async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>> {
+        self.snapshots_where(vec![filter("volume-id", [volume.as_str()])]).await
+    }
+
+    async fn snapshots_for(&self, deployment: &str, purposes: &[Purpose]) -> Reply<Vec<SnapshotFacts>> {
+        let purposes = filter(format!("tag:{TAG_PURPOSE}"), purposes.iter().map(|p| p.as_str()));
+        self.snapshots_where(vec![tag(TAG_DEPLOYMENT, deployment), purposes]).await
+    }
+
+    async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>> {
+        by_ids(ids, "image-id", async |f| self.images_where(None, f).await).await
+    }
+
+    async fn images_by_name(&self, name: &str) -> Reply<Vec<ImageFacts>> {
+        self.images_where(Some("self"), vec![filter("name", [name])]).await
+    }
+
+    async fn subnets(&self, ids: &[SubnetId]) -> Reply<Vec<SubnetFacts>> {
+        by_ids(ids, "subnet-id", async |f| self.subnets_where(f).await).await
+    }
+
+    async fn template(&self, spec: &TemplateSpec) -> Reply<Option<TemplateFacts>> {
+        let (id, name) = match &spec.which {
+            TemplateRef::Id(id) => (Some(id.clone()), None),
+            TemplateRef::Name(name) => (None, Some(name.clone())),
+        };
+        let versions = self.client.describe_launch_template_versions().versions(&spec.version);
+        let answer = versions.set_launch_template_id(id).set_launch_template_name(name).send().await;
+        match answer.map_err(|e| failure(DESCRIBE_TEMPLATE_VERSIONS, &e)) {
+            Ok(answer) => Ok(answer.launch_template_versions().first().and_then(template::template)),
+            // What cannot be an id or a name does not exist either.
+            Err(failure) if failure.class == Class::NotFound || failure.code.contains("Malformed") => {
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> Reply<InstanceFacts> {
+        let answer = requests::run_instances(request).send_with(&self.once).await;
+        let answer = answer.map_err(|e| failure(RUN_INSTANCES, &e))?;
+        let made = answer.instances().first().and_then(facts::instance);
+        made.ok_or_else(|| incomplete(RUN_INSTANCES, "the instance"))
+    }
+
+    async fn terminate(&self, id: &InstanceId) -> Reply<()> {
+        let answer = self.client.terminate_instances().instance_ids(id.as_str()).send().await;
+        answer.map(drop).map_err(|e| failure(TERMINATE_INSTANCES, &e))
+    }
+
+    async fn keep_volumes(&self, instance: &InstanceId, devices: &[String]) -> Reply<()> {
+        let change = self.client.modify_instance_attribute().instance_id(instance.as_str());
+        let answer = change.set_block_device_mappings(Some(requests::kept_devices(devices))).send().await;
+        answer.map(drop).map_err(|e| failure(MODIFY_INSTANCE, &e))
+    }
+
+    async fn keep_interface(&self, interface: &InterfaceId, attachment: &str) -> Reply<()> {
+        let kept = NetworkInterfaceAttachmentChanges::builder()
+            .attachment_id(attachment)
+            .delete_on_termination(false)
+            .build();
+        let change = self.client.modify_network_interface_attribute();
+        let answer = change.network_interface_id(interface.as_str()).attachment(kept).send().await;
+        answer.map(drop).map_err(|e| failure(MODIFY_INTERFACE, &e))
+    }
+
+    async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts> {
+        let answer = requests::create_interface(request).send_with(&self.client).await;
+        let answer = answer.map_err(|e| failure(CREATE_INTERFACE, &e))?;
+        let made = answer.network_interface().and_then(facts::interface);
+        made.ok_or_else(|| incomplete(CREATE_INTERFACE, "the interface"))
+    }
+
+    async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
+        let answer = requests::create_snapshot(request).send_with(&self.client).await;
+        let answer = answer.map_err(|e| failure(CREATE_SNAPSHOT, &e))?;
+        facts::new_snapshot(&answer).ok_or_else(|| incomplete(CREATE_SNAPSHOT, "the snapshot"))
+    }
+
+    async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId> {
+        let answer = requests::register_image(request).send_with(&self.client).await;
+        let answer = answer.map_err(|e| failure(REGISTER_IMAGE, &e))?;
+        answer.image_id().map(ImageId::new).ok_or_else(|| incomplete(REGISTER_IMAGE, "the image id"))
+    }
+
+    async fn delete_volume(&self, id: &VolumeId) -> Reply<()> {
+        let answer = self.client.delete_volume().volume_id(id.as_str()).send().await;
+        answer.map(drop).map_err(|e| failure(DELETE_VOLUME, &e))
+    }
+
+    async fn deregister_image(&self, id: &ImageId) -> Reply<()> {
+        // Its snapshots are deleted in steps of their own, each with its own proof.
+        let answer = self.client.deregister_image().image_id(id.as_str()).send().await;
+        answer.map(drop).map_err(|e| failure(DEREGISTER_IMAGE, &e))
+    }
+
+    async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {
+        let answer = self.client.delete_snapshot().snapshot_id(id.as_str()).send().await;
+        answer.map(drop).map_err(|e| failure(DELETE_SNAPSHOT, &e))
+    }
+}

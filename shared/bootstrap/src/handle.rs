@@ -1,0 +1,177 @@
+//! From an event to the engine.
+//!
+//! An event that cannot be read is logged once with its id and dropped: reading it again would not help.
+//! One that concerns nothing of ours ends quietly. Nothing is decided from what an event says, but which
+//! resource to look at.
+
+use jiff::Timestamp;
+use perennial_core::event::{self, AwsEvent, Envelope, Malformed};
+use perennial_core::ids::InstanceId;
+use perennial_engine::Engine;
+use perennial_engine::configure::Configured;
+use perennial_engine::passes::{SnapshotTick, Tick};
+use perennial_engine::ports::{Bus, Clock, Ec2, Reply, Store};
+use perennial_engine::wake::Woken;
+use serde_json::Value;
+
+use crate::clock::FromTheFuture;
+use crate::failed::Failed;
+use crate::{Function, stream};
+
+/// The engine as events see it.
+pub(crate) trait Entry {
+    /// Takes an interruption notice.
+    async fn interrupted(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken>;
+    /// Wakes the node of a resource.
+    async fn wake(&self, resource: &str) -> Reply<Woken>;
+    /// Judges a config item.
+    async fn configure(&self, id: &str) -> Reply<Configured>;
+    /// The minute tick.
+    async fn reconcile(&self) -> Reply<Tick>;
+    /// The snapshot tick.
+    async fn snapshot_pass(&self) -> Reply<SnapshotTick>;
+}
+
+/// Boxed, since a node's whole story is one future: unboxed, its layout is too deep for the compiler.
+impl<E: Ec2, S: Store, B: Bus, C: Clock> Entry for Engine<E, S, B, C> {
+    async fn interrupted(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken> {
+        Box::pin(Engine::interrupted(self, instance, at)).await
+    }
+
+    async fn wake(&self, resource: &str) -> Reply<Woken> {
+        Box::pin(Engine::wake(self, resource)).await
+    }
+
+    async fn configure(&self, id: &str) -> Reply<Configured> {
+        Box::pin(Engine::configure(self, id)).await
+    }
+
+    async fn reconcile(&self) -> Reply<Tick> {
+        Box::pin(Engine::reconcile(self)).await
+    }
+
+    async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
+        Box::pin(Engine::snapshot_pass(self)).await
+    }
+}
+
+/// Handles an event. `engine_at` makes the engine, given the event's time.
+pub(crate) async fn handle<N: Entry>(
+    function: Function,
+    event: &Value,
+    engine_at: impl Fn(Option<Timestamp>) -> Result<N, FromTheFuture>,
+) -> Result<Value, Failed> {
+    match function {
+        Function::ConfigChange => {
+            let batch = stream::read(event);
+            // An edit counts whatever its time: without it the wall clock serves.
+            let Ok(engine) = engine_at(batch.time).or_else(|_| engine_at(None)) else {
+                return Ok(Value::Null);
+            };
+            Ok(stream::configure(&engine, batch).await)
+        }
+        Function::SnapshotSchedule | Function::Reconcile => {
+            let Some(engine) = tick_time(event).and_then(|time| engine(event, time, engine_at)) else {
+                return Ok(Value::Null);
+            };
+            tick(function, &engine).await
+        }
+        Function::SpotInterruption | Function::InstanceState | Function::StorageState => {
+            let Some(envelope) = read(event::parse(event)) else { return Ok(Value::Null) };
+            let Some(engine) = engine(event, Some(envelope.time), engine_at) else { return Ok(Value::Null) };
+            act(&engine, envelope).await
+        }
+    }
+}
+
+/// The engine at the time of an event; `None` if that lies in the future, which is logged.
+fn engine<N>(
+    event: &Value,
+    time: Option<Timestamp>,
+    engine_at: impl Fn(Option<Timestamp>) -> Result<N, FromTheFuture>,
+) -> Option<N> {
+    match engine_at(time) {
+        Ok(engine) => Some(engine),
+        Err(FromTheFuture { by }) => {
+            let id = event["id"].as_str();
+            tracing::warn!(
+                event.id = id,
+                ahead_seconds = by.as_secs(),
+                "an event from the future is dropped"
+            );
+            None
+        }
+    }
+}
+
+fn read<T>(parsed: Result<T, Malformed>) -> Option<T> {
+    match parsed {
+        Ok(read) => Some(read),
+        Err(Malformed { id, path, problem }) => {
+            tracing::warn!(event.id = id, path, problem, "a malformed event is dropped");
+            None
+        }
+    }
+}
+
+/// The time of a tick, if it carries one: a tick decides nothing from its body, so it may be empty.
+#[expect(clippy::option_option, reason = "dropped, without a time, with a time")]
+fn tick_time(event: &Value) -> Option<Option<Timestamp>> {
+    let time = match &event["time"] {
+        Value::Null => return Some(None),
+        time => time,
+    };
+    let parsed = time.as_str().and_then(|text| text.parse().ok());
+    read(parsed.map(Some).ok_or_else(|| Malformed {
+        id: event["id"].as_str().unwrap_or("without id").to_owned(),
+        path: "time",
+        problem: "is not an RFC 3339 time".to_owned(),
+    }))
+}
+
+async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed> {
+    if function == Function::Reconcile {
+        let tick = engine.reconcile().await.map_err(Failed::logged)?;
+        tracing::debug!(?tick, "reconciled");
+    } else {
+        let tick = engine.snapshot_pass().await.map_err(Failed::logged)?;
+        tracing::debug!(?tick, "snapshots passed");
+    }
+    Ok(Value::Null)
+}
+
+async fn act<N: Entry>(engine: &N, envelope: Envelope) -> Result<Value, Failed> {
+    let Envelope { id, time, event } = envelope;
+    let woken = match event {
+        AwsEvent::SpotInterruption { instance, action } => {
+            tracing::debug!(event.id = id, instance.id = %instance, action, "interruption notice");
+            vec![engine.interrupted(&instance, time).await.map_err(Failed::logged)?]
+        }
+        AwsEvent::InstanceState { instance, .. } => {
+            vec![engine.wake(instance.as_str()).await.map_err(Failed::logged)?]
+        }
+        AwsEvent::Snapshot { snapshots, .. } => {
+            let mut woken = Vec::new();
+            for (snapshot, _) in snapshots {
+                woken.push(engine.wake(snapshot.as_str()).await.map_err(Failed::logged)?);
+            }
+            woken
+        }
+        AwsEvent::Image { image, .. } => vec![engine.wake(image.as_str()).await.map_err(Failed::logged)?],
+        AwsEvent::Rebalance { instance } => {
+            tracing::debug!(event.id = id, instance.id = %instance, "rebalance recommendation; nothing to do");
+            Vec::new()
+        }
+        AwsEvent::Other { detail_type } => {
+            tracing::debug!(event.id = id, detail_type, "not an event that is acted on");
+            Vec::new()
+        }
+    };
+    for woken in woken {
+        match woken {
+            Woken::Unknown => tracing::debug!(event.id = id, "the event concerns nothing of ours"),
+            Woken::Driven { node, end } => tracing::info!(event.id = id, node = %node, ?end, "driven"),
+        }
+    }
+    Ok(Value::Null)
+}
