@@ -14,7 +14,7 @@ use crate::settings::{ClockSource, Settings};
 /// How far an event may be ahead of the wall clock: clocks differ, but not by more than this.
 const AHEAD_AT_MOST: SignedDuration = SignedDuration::from_secs(60);
 /// The longest that one call may take, retries included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Under a fast clock a call still needs this much real time; several must fit into the five seconds that
 /// a local cloud gives an invocation at least, or the engine would start nothing.
 const CALL_TIMEOUT_LEAST: Duration = Duration::from_secs(1);

@@ -5,8 +5,7 @@
 //! resource to look at.
 
 use jiff::Timestamp;
-use perennial_core::event::{self, AwsEvent, Envelope, Malformed};
-use perennial_core::ids::InstanceId;
+use perennial_core::event::{self, Envelope, Malformed};
 use perennial_engine::Engine;
 use perennial_engine::configure::Configured;
 use perennial_engine::passes::{SnapshotTick, Tick};
@@ -20,10 +19,8 @@ use crate::{Function, stream};
 
 /// The engine as events see it.
 pub(crate) trait Entry {
-    /// Takes an interruption notice.
-    async fn interrupted(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken>;
-    /// Wakes the node of a resource.
-    async fn wake(&self, resource: &str) -> Reply<Woken>;
+    /// Takes an event of AWS.
+    async fn take_event(&self, envelope: &Envelope) -> Reply<Woken>;
     /// Judges a config item.
     async fn configure(&self, id: &str) -> Reply<Configured>;
     /// The minute tick.
@@ -34,12 +31,8 @@ pub(crate) trait Entry {
 
 /// Boxed, since a node's whole story is one future: unboxed, its layout is too deep for the compiler.
 impl<E: Ec2, S: Store, B: Bus, C: Clock> Entry for Engine<E, S, B, C> {
-    async fn interrupted(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken> {
-        Box::pin(Engine::interrupted(self, instance, at)).await
-    }
-
-    async fn wake(&self, resource: &str) -> Reply<Woken> {
-        Box::pin(Engine::wake(self, resource)).await
+    async fn take_event(&self, envelope: &Envelope) -> Reply<Woken> {
+        Box::pin(Engine::take_event(self, envelope)).await
     }
 
     async fn configure(&self, id: &str) -> Reply<Configured> {
@@ -141,37 +134,9 @@ async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed>
 }
 
 async fn act<N: Entry>(engine: &N, envelope: Envelope) -> Result<Value, Failed> {
-    let Envelope { id, time, event } = envelope;
-    let woken = match event {
-        AwsEvent::SpotInterruption { instance, action } => {
-            tracing::debug!(event.id = id, instance.id = %instance, action, "interruption notice");
-            vec![engine.interrupted(&instance, time).await.map_err(Failed::logged)?]
-        }
-        AwsEvent::InstanceState { instance, .. } => {
-            vec![engine.wake(instance.as_str()).await.map_err(Failed::logged)?]
-        }
-        AwsEvent::Snapshot { snapshots, .. } => {
-            let mut woken = Vec::new();
-            for (snapshot, _) in snapshots {
-                woken.push(engine.wake(snapshot.as_str()).await.map_err(Failed::logged)?);
-            }
-            woken
-        }
-        AwsEvent::Image { image, .. } => vec![engine.wake(image.as_str()).await.map_err(Failed::logged)?],
-        AwsEvent::Rebalance { instance } => {
-            tracing::debug!(event.id = id, instance.id = %instance, "rebalance recommendation; nothing to do");
-            Vec::new()
-        }
-        AwsEvent::Other { detail_type } => {
-            tracing::debug!(event.id = id, detail_type, "not an event that is acted on");
-            Vec::new()
-        }
-    };
-    for woken in woken {
-        match woken {
-            Woken::Unknown => tracing::debug!(event.id = id, "the event concerns nothing of ours"),
-            Woken::Driven { node, end } => tracing::info!(event.id = id, node = %node, ?end, "driven"),
-        }
+    match engine.take_event(&envelope).await.map_err(Failed::logged)? {
+        Woken::Unknown => tracing::debug!(event.id = envelope.id, "the event concerns nothing of ours"),
+        Woken::Driven { node, end } => tracing::info!(event.id = envelope.id, node = %node, ?end, "driven"),
     }
     Ok(Value::Null)
 }

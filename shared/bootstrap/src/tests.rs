@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 
-use jiff::Timestamp;
+use perennial_core::event::{AwsEvent, Envelope};
 use perennial_core::failure::{Class, Failure};
-use perennial_core::ids::InstanceId;
 use perennial_engine::configure::Configured;
 use perennial_engine::passes::{SnapshotTick, Tick};
 use perennial_engine::ports::Reply;
@@ -34,12 +33,17 @@ impl Asked {
 }
 
 impl Entry for &Asked {
-    async fn interrupted(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken> {
-        self.note(format!("interrupted {instance} {at}"), Woken::Unknown)
-    }
-
-    async fn wake(&self, resource: &str) -> Reply<Woken> {
-        self.note(format!("wake {resource}"), Woken::Unknown)
+    async fn take_event(&self, envelope: &Envelope) -> Reply<Woken> {
+        let what = match &envelope.event {
+            AwsEvent::SpotInterruption { instance, .. } => {
+                format!("interrupted {instance} {}", envelope.time)
+            }
+            AwsEvent::InstanceState { instance, .. } => format!("wake {instance}"),
+            AwsEvent::Snapshot { snapshots, .. } => format!("wake {}", snapshots[0].0),
+            AwsEvent::Image { image, .. } => format!("wake {image}"),
+            AwsEvent::Rebalance { .. } | AwsEvent::Other { .. } => return Ok(Woken::Unknown),
+        };
+        self.note(what, Woken::Unknown)
     }
 
     async fn configure(&self, id: &str) -> Reply<Configured> {

@@ -19,8 +19,9 @@ pub const QUIET: SignedDuration = secs(10 * 60);
 /// A missing instance is gone only this long after it was first missed: EC2 shows a terminated one for
 /// about an hour, and a NotFound may be a lagging read.
 pub const MISSING_IS_GONE: SignedDuration = secs(60 * 60);
-/// The cadence of the scheduled functions: nothing that waits is looked at less often.
-pub const TICK: SignedDuration = secs(60);
+/// How far ahead something is put that the next minute's tick is to find due: less than a minute, since
+/// what falls due a second after a tick would wait for the one after.
+pub const NEXT_TICK: SignedDuration = secs(45);
 /// How soon a step is tried again that AWS answered with "not yet", a throttle or nothing.
 pub const RETRY_SOON: SignedDuration = secs(15);
 /// How soon a step is tried again that met a resource still changing its state.
@@ -32,7 +33,7 @@ pub const LADDER_REST: SignedDuration = secs(60);
 /// How long a step rests that AWS refused for a reason only a person can mend.
 pub const REFUSED_REST: SignedDuration = secs(5 * 60);
 /// The pause between two short polls within one invocation.
-pub const POLL_EVERY: SignedDuration = secs(2);
+pub const POLL_EVERY: SignedDuration = secs(1);
 /// How long one invocation may go on polling before it leaves the rest to the tick.
 pub const POLL_AT_MOST: SignedDuration = secs(20);
 /// A claim outlives its claimant's deadline by this much, for clocks that differ.

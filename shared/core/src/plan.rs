@@ -40,8 +40,19 @@ pub enum Then {
 pub struct Wait {
     /// What is waited for.
     pub why: String,
-    /// Whether no event will tell and it is a matter of seconds, so that polling is worthwhile.
-    pub poll: bool,
+    /// Whether looking again within the same invocation is worthwhile.
+    pub poll: Poll,
+}
+
+/// Whether a wait is worth looking again for within the same invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// No event will tell, and it is a matter of seconds.
+    Yes,
+    /// An event should tell within seconds, but may be lost: for an invocation with little else to do.
+    IfIdle,
+    /// An event or the tick is soon enough.
+    No,
 }
 
 /// A decision.
@@ -117,7 +128,7 @@ pub fn notice(
     draft.record.notice = Some(Notice { instance_id: instance.clone(), at, snapshot_tried: false });
     draft.signal(Signal::Noticed, "EC2 gave notice to take the spot instance back")?;
     draft.publish(Kind::NodeInterrupted);
-    draft.record.work_at = Some(scope.now.saturating_add(limits::TICK).unwrap_or(scope.now));
+    draft.record.work_at = Some(scope.now.saturating_add(limits::NEXT_TICK).unwrap_or(scope.now));
     Ok(Some(draft.done(Then::Look)))
 }
 
@@ -221,19 +232,25 @@ impl<'a> Draft<'a> {
     /// A wait of at most `pause`; an earlier appointment stands.
     pub(crate) fn wait(&mut self, pause: SignedDuration, why: impl Into<String>) -> Then {
         self.appoint(pause);
-        Then::Wait(Wait { why: why.into(), poll: false })
+        Then::Wait(Wait { why: why.into(), poll: Poll::No })
+    }
+
+    /// A wait for something that an event tells of, and that is a matter of seconds.
+    pub(crate) fn expect(&mut self, why: impl Into<String>) -> Then {
+        self.appoint(limits::NEXT_TICK);
+        Then::Wait(Wait { why: why.into(), poll: Poll::IfIdle })
     }
 
     /// A wait for something that no event tells of and that is a matter of seconds.
     pub(crate) fn poll(&mut self, why: impl Into<String>) -> Then {
-        self.appoint(limits::TICK);
-        Then::Wait(Wait { why: why.into(), poll: true })
+        self.appoint(limits::NEXT_TICK);
+        Then::Wait(Wait { why: why.into(), poll: Poll::Yes })
     }
 
     /// A wait for nothing: all is done.
     pub(crate) fn rest(&mut self, why: impl Into<String>) -> Then {
         self.record.work_at = None;
-        Then::Wait(Wait { why: why.into(), poll: false })
+        Then::Wait(Wait { why: why.into(), poll: Poll::No })
     }
 
     fn appoint(&mut self, pause: SignedDuration) {
@@ -252,7 +269,8 @@ impl<'a> Draft<'a> {
             Some(blocked) => format!("blocked ({}), tried again at {until}", blocked.code),
             None => format!("a short rest before the next try at {until}"),
         };
-        let poll = self.record.blocked.is_none() && left <= limits::POLL_AT_MOST;
+        let soon = self.record.blocked.is_none() && left <= limits::POLL_AT_MOST;
+        let poll = if soon { Poll::Yes } else { Poll::No };
         self.appoint(left);
         Some(Then::Wait(Wait { why, poll }))
     }

@@ -135,3 +135,141 @@ pub fn by_node(snapshots: &[SnapshotFacts]) -> BTreeMap<(&str, &str), Vec<&Snaps
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::{AttachedVolume, Platform};
+    use jiff::SignedDuration;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_790_000_000).unwrap()
+    }
+
+    fn steady() -> Steady {
+        Steady {
+            node: NodeName::parse("db").unwrap(),
+            life: "l1".into(),
+            cycle: 1,
+            instance: InstanceId::new("i-1"),
+            volume: VolumeId::new("vol-1"),
+            device: "/dev/xvda".into(),
+            snapshot_every: Some(SignedDuration::from_mins(5)),
+            keep: 3,
+            kept_interface: None,
+            suspend: false,
+            tags: Tags::new(),
+        }
+    }
+
+    fn fleet(state: InstanceState) -> BTreeMap<InstanceId, InstanceFacts> {
+        let facts = InstanceFacts {
+            id: InstanceId::new("i-1"),
+            state,
+            state_reason: String::new(),
+            instance_type: "m5.large".into(),
+            spot: true,
+            zone: "z".into(),
+            subnet: None,
+            private_ip: None,
+            image: crate::ids::ImageId::new("ami-1"),
+            launched_at: None,
+            root_device: "/dev/xvda".into(),
+            ebs_root: true,
+            volumes: vec![AttachedVolume {
+                device: "/dev/xvda".into(),
+                volume: VolumeId::new("vol-1"),
+                delete_on_termination: false,
+            }],
+            interfaces: Vec::new(),
+            client_token: None,
+            tags: Tags::new(),
+            platform: Platform::default(),
+        };
+        [(facts.id.clone(), facts)].into()
+    }
+
+    /// A snapshot of the node's line, taken so many seconds ago.
+    fn taken(id: &str, ago: i64, state: SnapshotState, purpose: Purpose) -> SnapshotFacts {
+        let steady = steady();
+        let names = Names { deployment: "prod", node: &steady.node, life: &steady.life };
+        let mut tags = names.tags(&Tags::new(), 1, purpose, id);
+        tags.insert(TAG_DEVICE.into(), "/dev/xvda".into());
+        SnapshotFacts {
+            id: SnapshotId::new(id),
+            state,
+            volume: VolumeId::new("vol-1"),
+            started_at: now() - SignedDuration::from_secs(ago),
+            progress: String::new(),
+            own: true,
+            tags,
+        }
+    }
+
+    fn decide(steady: &Steady, snapshots: &[SnapshotFacts], state: InstanceState) -> (bool, Vec<String>) {
+        let all: Vec<_> = snapshots.iter().collect();
+        let todo = todo(steady, &all, &fleet(state), "prod", now());
+        let dropped = todo.iter().filter_map(|t| match t {
+            Todo::Drop { snapshot, .. } => Some(snapshot.to_string()),
+            Todo::Take(_) => None,
+        });
+        (todo.iter().any(|t| matches!(t, Todo::Take(_))), dropped.collect())
+    }
+
+    use SnapshotState::{Completed, Error, Pending};
+
+    #[test]
+    fn one_is_due_once_per_slot_and_never_beside_a_pending_or_a_fresh_one() {
+        let steady = steady();
+        let takes = |snapshots: &[SnapshotFacts]| decide(&steady, snapshots, InstanceState::Running).0;
+        assert!(takes(&[]));
+        assert!(takes(&[taken("snap-1", 400, Completed, Purpose::Periodic)]));
+        assert!(!takes(&[taken("snap-1", 400, Pending, Purpose::Periodic)]));
+        assert!(!takes(&[taken("snap-1", 10, Completed, Purpose::Warning)]));
+        let names = Names { deployment: "prod", node: &steady.node, life: &steady.life };
+        let due = due_slot(&steady.life, "snapshot", SignedDuration::from_mins(5), now());
+        let mut same = taken("snap-1", 100, Completed, Purpose::Periodic);
+        same.tags.insert(crate::names::TAG_KEY.into(), names.periodic(&steady.volume, due));
+        assert!(!takes(&[same]));
+    }
+
+    #[test]
+    fn none_is_taken_of_a_volume_that_no_running_instance_holds() {
+        for state in [InstanceState::Pending, InstanceState::Stopped, InstanceState::ShuttingDown] {
+            assert!(!decide(&steady(), &[], state).0);
+        }
+        let elsewhere = Steady { volume: VolumeId::new("vol-2"), ..steady() };
+        assert!(!decide(&elsewhere, &[], InstanceState::Running).0);
+        assert!(!decide(&Steady { suspend: true, ..steady() }, &[], InstanceState::Running).0);
+        assert!(!decide(&Steady { snapshot_every: None, ..steady() }, &[], InstanceState::Running).0);
+    }
+
+    #[test]
+    fn the_newest_completed_stay_and_pending_ones_do_not_count() {
+        let line = [
+            taken("snap-1", 5000, Completed, Purpose::Periodic),
+            taken("snap-2", 4000, Completed, Purpose::Warning),
+            taken("snap-3", 3000, Completed, Purpose::Periodic),
+            taken("snap-4", 2000, Completed, Purpose::Rebalance),
+            taken("snap-5", 100, Pending, Purpose::Periodic),
+            taken("snap-6", 2500, Error, Purpose::Periodic),
+        ];
+        assert_eq!(decide(&steady(), &line, InstanceState::Running).1, ["snap-1", "snap-6"]);
+        assert_eq!(decide(&steady(), &line[1..4], InstanceState::Running).1, [""; 0]);
+        let one = Steady { keep: 1, ..steady() };
+        assert_eq!(decide(&one, &line[..2], InstanceState::Running).1, ["snap-1"]);
+    }
+
+    #[test]
+    fn what_is_not_of_this_line_is_never_touched() {
+        let mut line: Vec<_> = (0..6)
+            .map(|n| taken(&format!("snap-{n}"), 1000 * (n + 1), Completed, Purpose::Periodic))
+            .collect();
+        line[5].tags.insert(crate::names::TAG_PURPOSE.into(), "final".into());
+        line[4].tags.insert(TAG_NODE.into(), "web".into());
+        line[3].own = false;
+        line[2].tags.insert(TAG_DEVICE.into(), "/dev/sdb".into());
+        let one = Steady { keep: 1, ..steady() };
+        assert_eq!(decide(&one, &line, InstanceState::Running).1, ["snap-1"]);
+    }
+}

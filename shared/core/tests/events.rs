@@ -1,5 +1,7 @@
 //! Every event fixture in `tests/events` is read, odd ARNs included, as what it is.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as loudly as the test itself")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

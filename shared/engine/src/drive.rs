@@ -8,7 +8,7 @@ use perennial_core::failure::{Class, Failure};
 use perennial_core::ids::{InstanceId, NodeName};
 use perennial_core::journal::OwnEvent;
 use perennial_core::limits;
-use perennial_core::plan::{Scope, Then, Wait, look, notice, plan};
+use perennial_core::plan::{Poll, Scope, Then, Wait, look, notice, plan};
 use perennial_core::record::{Claim, Record, Stored};
 use perennial_core::step::{Outcome, Step};
 
@@ -35,6 +35,25 @@ pub enum Drive {
     OutOfTime,
 }
 
+/// What an invocation stays for, looking again and again, instead of leaving it to an event or the tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// What no event tells of.
+    Events,
+    /// Also what an event should have told of: a tick that has little to do need not trust in it.
+    Idle,
+}
+
+impl Patience {
+    fn covers(self, poll: Poll) -> bool {
+        match poll {
+            Poll::Yes => true,
+            Poll::IfIdle => self == Self::Idle,
+            Poll::No => false,
+        }
+    }
+}
+
 /// How many times a driver that lost a write looks again before it leaves the node to the winner.
 const CONFLICTS_AT_MOST: usize = 5;
 
@@ -44,17 +63,18 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// # Errors
     /// A failure of a read or a write; the node is as it was last written, and a repeat goes on from there.
     pub async fn drive(&self, node: &NodeName) -> Reply<Drive> {
-        self.drive_after(node, None).await
+        self.drive_with(node, None, Patience::Events).await
     }
 
-    /// Drives a node whose instance got a notice: that is written down before anything else.
+    /// Drives a node: a notice to its instance is written down before anything else.
     ///
     /// # Errors
     /// As for [`Engine::drive`].
-    pub async fn drive_after(
+    pub(crate) async fn drive_with(
         &self,
         node: &NodeName,
         noticed: Option<(&InstanceId, Timestamp)>,
+        patience: Patience,
     ) -> Reply<Drive> {
         for _ in 0..CONFLICTS_AT_MOST {
             let record = match self.load(node).await? {
@@ -71,7 +91,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                     }
                 }
             }
-            match self.advance(&mut working).await? {
+            match self.advance(&mut working, patience).await? {
                 Some(end) => return self.finish(working, end).await,
                 None => continue,
             }
@@ -96,7 +116,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Goes on until the node waits; `None` if a write was lost and everything must be read again.
-    pub(crate) async fn advance(&self, working: &mut Working) -> Reply<Option<Drive>> {
+    pub(crate) async fn advance(&self, working: &mut Working, patience: Patience) -> Reply<Option<Drive>> {
         let polls_until =
             self.clock.now().saturating_add(limits::POLL_AT_MOST).unwrap_or_else(|_| self.clock.now());
         for _ in 0..limits::STEPS_PER_DRIVE {
@@ -129,7 +149,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                     }
                     tracing::debug!(node = %working.record.name, phase = %working.record.phase, "waits for {why}");
                     let now = self.clock.now();
-                    if !poll || now >= polls_until || !self.has_time_for(2) {
+                    if !patience.covers(poll) || now >= polls_until || !self.has_time_for(2) {
                         return Ok(Some(Drive::Waits(why)));
                     }
                     self.clock.pause(limits::POLL_EVERY).await;
@@ -147,7 +167,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Whether this invocation outlives so many more calls, each as long as it may be.
-    fn has_time_for(&self, calls: i32) -> bool {
+    pub(crate) fn has_time_for(&self, calls: i32) -> bool {
         let needed = self.clock.call_timeout().saturating_mul(calls);
         self.clock.deadline().duration_since(self.clock.now()) > needed
     }
@@ -161,7 +181,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             until: until.map(perennial_core::names::whole_second).unwrap_or(working.record.updated_at),
         });
         // A crash from here on must be found by the tick.
-        let soon = self.clock.now().saturating_add(limits::TICK).unwrap_or(working.record.updated_at);
+        let soon = self.clock.now().saturating_add(limits::NEXT_TICK).unwrap_or(working.record.updated_at);
         let soon = perennial_core::names::whole_second(soon);
         working.record.work_at = Some(working.record.work_at.map_or(soon, |at| at.min(soon)));
         if self.write(working).await? == Written::Conflict {

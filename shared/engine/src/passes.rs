@@ -16,6 +16,7 @@ use perennial_core::snapshots::{Todo, by_node, todo};
 use perennial_core::step::Outcome;
 
 use crate::Engine;
+use crate::drive::Patience;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
 
 /// What a reconcile tick did.
@@ -33,6 +34,9 @@ pub struct Tick {
 
 /// How many nodes or items one tick works on side by side.
 const AT_ONCE: usize = 16;
+/// With at most so many nodes to drive a tick has time to wait for what events should have told. More of
+/// them asking EC2 every second would eat up the quota of reads (20 a second).
+const IDLE_AT_MOST: usize = 4;
 
 /// How one node's or item's share of a tick ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let drifted = self.drifted().await?.into_iter().filter(|node| nodes.insert(node.clone()));
         let all: Vec<NodeName> = due.into_iter().chain(drifted.collect::<Vec<_>>()).collect();
         // Side by side, since a node may spend its time polling while others could go on.
-        let drives = all.iter().map(|node| self.drive_in_time(node));
+        let patience = if all.len() <= IDLE_AT_MOST { Patience::Idle } else { Patience::Events };
+        let drives = all.iter().map(|node| self.drive_in_time(node, patience));
         let ends: Vec<Ended> = futures::stream::iter(drives).buffer_unordered(AT_ONCE).collect().await;
         tick.driven = ends.iter().filter(|end| **end == Ended::Well).count();
         tick.failed += ends.iter().filter(|end| **end == Ended::Failed).count();
@@ -82,11 +87,11 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(tick)
     }
 
-    async fn drive_in_time(&self, node: &NodeName) -> Ended {
-        if !self.has_time() {
+    async fn drive_in_time(&self, node: &NodeName, patience: Patience) -> Ended {
+        if !self.has_time_for(2) {
             return Ended::Untouched;
         }
-        match self.drive(node).await {
+        match self.drive_with(node, None, patience).await {
             Ok(_) => Ended::Well,
             Err(failure) => {
                 tracing::warn!(%node, code = %failure.code, "{failure}");
@@ -111,7 +116,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     async fn configure_in_time(&self, id: &str, item: &serde_json::Value) -> Ended {
-        if !self.has_time() {
+        if !self.has_time_for(2) {
             return Ended::Untouched;
         }
         let judged = match self.is_settled(id, item).await {
@@ -160,10 +165,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(fleet.into_iter().map(|instance| (instance.id.clone(), instance)).collect())
     }
 
-    fn has_time(&self) -> bool {
-        self.clock.deadline().duration_since(self.clock.now()) > self.clock.call_timeout().saturating_mul(3)
-    }
-
     /// Takes the periodic snapshots that are due and deletes those that newer ones replace.
     ///
     /// # Errors
@@ -182,7 +183,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         for node in &steady {
             let own = groups.get(&(node.node.as_str(), node.life.as_str())).map_or(&[][..], Vec::as_slice);
             for todo in todo(node, own, &fleet, &self.deployment, now) {
-                if !self.has_time() {
+                if !self.has_time_for(2) {
                     tick.cut_short = true;
                     return Ok(tick);
                 }

@@ -15,8 +15,13 @@ pub fn failure(call: &'static str, error: &ApiError) -> Failure {
         "RequestLimitExceeded" => Class::Retry,
         "InsufficientInstanceCapacity" | "Unsupported" | "SpotMaxPriceTooLow" => Class::NextRung,
         "InsufficientFreeAddressesInSubnet" => Class::NextRung,
-        "IncorrectState" | "IncorrectInstanceState" | "InvalidNetworkInterface.InUse" | "VolumeInUse"
-        | "InvalidSnapshot.InUse" | "InvalidAMIID.Unavailable" | "ConcurrentSnapshotLimitExceeded"
+        "IncorrectState"
+        | "IncorrectInstanceState"
+        | "InvalidNetworkInterface.InUse"
+        | "VolumeInUse"
+        | "InvalidSnapshot.InUse"
+        | "InvalidAMIID.Unavailable"
+        | "ConcurrentSnapshotLimitExceeded"
         | "SnapshotCreationPerVolumeRateExceeded" => Class::NotYet,
         "InvalidAMIName.Duplicate" => Class::NameTaken,
         "IdempotentParameterMismatch" => Class::TokenMismatch,
@@ -249,7 +254,10 @@ pub fn launch(it: &LaunchRequest) -> cloud::RunInstances {
             instance_type: Some(it.instance_type.clone()),
             block_devices: it.devices.iter().map(device).collect(),
             interfaces: vec![interface],
-            tag_specifications: vec![tagged("instance", &it.instance_tags), tagged("volume", &it.volume_tags)],
+            tag_specifications: vec![
+                tagged("instance", &it.instance_tags),
+                tagged("volume", &it.volume_tags),
+            ],
             market,
             ..cloud::LaunchSpec::default()
         },

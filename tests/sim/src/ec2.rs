@@ -1,10 +1,10 @@
 //! The engine's EC2 port, straight onto the model.
 
-use perennial_cloud::model::{
-    ApiError, BlockDeviceMapping, Cloud, CreateNetworkInterface, Describe, Ebs, Filter, InterfaceChange, RegisterImage,
-    Versions,
-};
 use perennial_cloud::model::TemplateRef as ModelTemplateRef;
+use perennial_cloud::model::{
+    ApiError, BlockDeviceMapping, Cloud, CreateNetworkInterface, Describe, Ebs, Filter, InterfaceChange,
+    RegisterImage, Versions,
+};
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::Class;
 use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
@@ -80,7 +80,13 @@ impl Ec2 for SimEc2 {
 
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_network_interfaces(&among("network-interface-id", ids));
-        Ok(self.ask("EC2:DescribeNetworkInterfaces", ask).await?.items.iter().map(convert::interface).collect())
+        Ok(self
+            .ask("EC2:DescribeNetworkInterfaces", ask)
+            .await?
+            .items
+            .iter()
+            .map(convert::interface)
+            .collect())
     }
 
     async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>> {
@@ -141,7 +147,9 @@ impl Ec2 for SimEc2 {
     async fn launch(&self, request: &LaunchRequest) -> Reply<InstanceFacts> {
         let call = "EC2:RunInstances";
         let made = self.ask(call, |cloud| cloud.run_instances(&convert::launch(request))).await?;
-        let none = || perennial_core::failure::Failure::new(Class::Retry, call, "Empty", "no instance in the answer");
+        let none = || {
+            perennial_core::failure::Failure::new(Class::Retry, call, "Empty", "no instance in the answer")
+        };
         made.first().map(convert::instance).ok_or_else(none)
     }
 
@@ -157,7 +165,8 @@ impl Ec2 for SimEc2 {
     }
 
     async fn keep_interface(&self, interface: &InterfaceId, attachment: &str) -> Reply<()> {
-        let change = InterfaceChange::DeleteOnTermination { attachment_id: attachment.to_owned(), value: false };
+        let change =
+            InterfaceChange::DeleteOnTermination { attachment_id: attachment.to_owned(), value: false };
         let ask = |cloud: &mut Cloud| cloud.modify_network_interface(interface.as_str(), &change);
         self.ask("EC2:ModifyNetworkInterfaceAttribute", ask).await
     }
@@ -177,7 +186,8 @@ impl Ec2 for SimEc2 {
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
         let tags = [convert::tagged("snapshot", &request.tags)];
-        let ask = |cloud: &mut Cloud| cloud.create_snapshot(request.volume.as_str(), &request.description, &tags);
+        let ask =
+            |cloud: &mut Cloud| cloud.create_snapshot(request.volume.as_str(), &request.description, &tags);
         Ok(convert::snapshot(&self.ask("EC2:CreateSnapshot", ask).await?))
     }
 

@@ -72,7 +72,8 @@ impl Plan {
             Self::Random { calls, .. } if call >= calls => None,
             Self::Random { seed, one_in, .. } => {
                 let draw = mix(seed ^ mix(call));
-                (draw % one_in == 0).then(|| Fault::ALL[(mix(draw) % Fault::ALL.len() as u64) as usize])
+                draw.is_multiple_of(one_in)
+                    .then(|| Fault::ALL[(mix(draw) % Fault::ALL.len() as u64) as usize])
             }
         }
     }

@@ -53,10 +53,13 @@ impl Watch {
         for (node, acknowledged) in &self.acknowledged {
             let of_node = |tags: &BTreeMap<String, String>| tags.get(TAG_NODE) == Some(node);
             let on_volumes = world.cloud.volumes().filter(|v| of_node(&v.tags)).map(|v| v.contents.writes);
-            let in_snapshots = world.cloud.snapshots().filter(|s| of_node(&s.tags)).map(|s| s.contents.writes);
+            let in_snapshots =
+                world.cloud.snapshots().filter(|s| of_node(&s.tags)).map(|s| s.contents.writes);
             let most = on_volumes.chain(in_snapshots).max().unwrap_or_default();
             if most < *acknowledged {
-                return Some(format!("{node}: {acknowledged} writes were acknowledged, only {most} are left"));
+                return Some(format!(
+                    "{node}: {acknowledged} writes were acknowledged, only {most} are left"
+                ));
             }
         }
         None
@@ -66,7 +69,8 @@ impl Watch {
 /// At most one live instance per node.
 fn one_instance(world: &World) -> Option<String> {
     let mut seen = BTreeSet::new();
-    let live = world.cloud.live_instances().filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
+    let live =
+        world.cloud.live_instances().filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
     for instance in live {
         let node = instance.tags.get(TAG_NODE);
         if !seen.insert(node.cloned()) {

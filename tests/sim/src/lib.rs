@@ -4,6 +4,7 @@
 //! the tables; [`faults`] decides which call to the world goes wrong and how; [`run`] delivers events and
 //! ticks; [`invariants`] looks at the account after every step, as its owner would.
 
+pub mod bench;
 pub mod clock;
 pub mod convert;
 pub mod ec2;

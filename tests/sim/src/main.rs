@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use perennial_sim::bench;
 use perennial_sim::stories::of_seed;
 
 /// Tells the stories of many seeds; one seed is one run, the same every time.
@@ -18,10 +19,35 @@ struct Options {
     /// The first one.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Counts what a recovery and a steady node cost, in calls and in virtual time.
+    Bench,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(Command::Bench) = options.command {
+        return match bench::report() {
+            Ok(report) => {
+                print!("{report}");
+                ExitCode::SUCCESS
+            }
+            Err(problem) => {
+                println!("the benchmark's own story failed: {problem}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    tell(&options)
+}
+
+/// Tells the stories of all seeds asked for.
+fn tell(options: &Options) -> ExitCode {
     let began = Instant::now();
     let end = options.first_seed.saturating_add(options.seeds);
     let (next, failed) = (AtomicU64::new(options.first_seed), AtomicU64::new(0));
@@ -50,10 +76,7 @@ fn main() -> ExitCode {
         }
     });
     let (failed, secs) = (failed.into_inner(), began.elapsed().as_secs_f64());
-    println!(
-        "{} passed, {failed} failed",
-        options.seeds.saturating_sub(failed)
-    );
+    println!("{} passed, {failed} failed", options.seeds.saturating_sub(failed));
     println!(
         "{} seeds from {}, {} calls to the world, {} looks at the invariants, {:.0} seeds a second",
         options.seeds,

@@ -74,7 +74,7 @@ impl Run {
         let mut cloud = Cloud::new(start, seed, Settings::default());
         let defaults = cloud.seed_defaults();
         Self {
-            world: World::new(cloud, faults),
+            world: World::around(cloud, faults),
             defaults,
             watch: Watch::default(),
             delivery,

@@ -42,7 +42,9 @@ fn apply(world: &mut World, commit: &Commit) -> Reply<Written> {
     let item = serde_json::to_value(record).map_err(|e| broken("Store:Commit", e))?;
     let read = match Stored::read(&item) {
         Ok(Stored::Known(read)) => *read,
-        Ok(Stored::Newer { .. }) | Err(_) => return Err(broken("Store:Commit", "the record does not read back")),
+        Ok(Stored::Newer { .. }) | Err(_) => {
+            return Err(broken("Store:Commit", "the record does not read back"));
+        }
     };
     world.records.insert(record.name.to_string(), read);
     world.state.insert(record_key(&record.name), item);
@@ -88,7 +90,7 @@ impl Store for Tables {
                 .records
                 .values()
                 .filter_map(|record| {
-                    let soon = record.updated_at + perennial_core::limits::TICK;
+                    let soon = record.updated_at + perennial_core::limits::NEXT_TICK;
                     let at = if record.outbox.is_empty() {
                         record.work_at
                     } else {

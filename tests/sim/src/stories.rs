@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::faults::{Plan, mix};
 use crate::run::{DEPLOYMENT, Delivery, Run};
 
-const NODE: &str = "db";
+/// The node of the stories.
+pub const NODE: &str = "db";
 
 /// How the instance is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,13 @@ impl Taking {
 
 /// The item of the story's node.
 pub fn item(run: &Run) -> Value {
+    item_of(run, NODE)
+}
+
+/// The item of a node of this name.
+pub fn item_of(run: &Run, node: &str) -> Value {
     json!({
-        "id": format!("node#{NODE}"),
+        "id": format!("node#{node}"),
         "launch": {
             "template": {"id": run.defaults.launch_template_id},
             "instanceTypes": ["m5.large", "c5.large"],
@@ -76,9 +82,7 @@ pub fn interrupted(seed: u64, delivery: Delivery, faults: Plan, taking: Taking) 
         };
         taken.map_err(|e| e.to_string())?;
     }
-    let back = run.until(minutes(150), |run| {
-        run.is_settled(NODE) && live(run).is_some_and(|id| id != first)
-    });
+    let back = run.until(minutes(150), |run| run.is_settled(NODE) && live(run).is_some_and(|id| id != first));
     if !back {
         return Err(told(&run, "the node did not come back"));
     }
@@ -112,7 +116,10 @@ pub fn of_seed(seed: u64) -> Result<Run, String> {
 }
 
 /// What is not as it must be once all is quiet.
-fn proof(run: &Run, before: Option<(perennial_core::ids::InterfaceId, std::net::Ipv4Addr)>) -> Option<String> {
+fn proof(
+    run: &Run,
+    before: Option<(perennial_core::ids::InterfaceId, std::net::Ipv4Addr)>,
+) -> Option<String> {
     if let Some(broken) = &run.watch.broken {
         return Some(broken.clone());
     }
@@ -120,7 +127,8 @@ fn proof(run: &Run, before: Option<(perennial_core::ids::InterfaceId, std::net::
     let cloud = &world.cloud;
     let ours = |tags: &perennial_core::names::Tags| tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT);
     let record = run.record(NODE)?;
-    let (Some(instance), Some(root), Some(network)) = (&record.instance, &record.root, &record.network) else {
+    let (Some(instance), Some(root), Some(network)) = (&record.instance, &record.root, &record.network)
+    else {
         return Some("the record of a running node lacks its instance, root or interface".to_owned());
     };
     if before.is_some_and(|before| before != (network.eni_id.clone(), network.private_ip)) {
@@ -149,23 +157,25 @@ fn proof(run: &Run, before: Option<(perennial_core::ids::InterfaceId, std::net::
         .or_else(|| count("images", cloud.images().filter(|i| ours(&i.tags)).count(), 0))
         .or_else(|| count("final snapshots", finals, 0))
         .or_else(|| count("interfaces", cloud.network_interfaces().filter(|i| ours(&i.tags)).count(), 1))
-        .or_else(|| (!(3..=4).contains(&completed)).then(|| {
+        .or_else(|| {
+            (!(3..=4).contains(&completed)).then(|| {
                 let all = cloud.snapshots().filter(|s| ours(&s.tags)).map(|s| {
-                    format!("\n  {} {} {} {:?} {}", s.id, s.volume_id, s.start_time, s.state, s.tags[TAG_PURPOSE])
+                    format!(
+                        "\n  {} {} {} {:?} {}",
+                        s.id, s.volume_id, s.start_time, s.state, s.tags[TAG_PURPOSE]
+                    )
                 });
                 format!("{completed} rotated snapshots are kept:{}", all.collect::<String>())
-            }))
+            })
+        })
         .or_else(|| pointers(&world, &record))
         .or_else(|| (!record.outbox.is_empty()).then(|| "the outbox is not empty".to_owned()))
 }
 
 /// The pointers of the table must be exactly those of the record.
 fn pointers(world: &crate::world::World, record: &perennial_core::record::Record) -> Option<String> {
-    let kept: std::collections::BTreeSet<String> = world
-        .state
-        .keys()
-        .filter_map(|(pk, _)| pk.strip_prefix("resource#").map(str::to_owned))
-        .collect();
+    let kept: std::collections::BTreeSet<String> =
+        world.state.keys().filter_map(|(pk, _)| pk.strip_prefix("resource#").map(str::to_owned)).collect();
     (kept != record.resources()).then(|| format!("the pointers are {kept:?}, not {:?}", record.resources()))
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use perennial_cloud::model::Cloud;
 use perennial_core::failure::Failure;
 use perennial_core::journal::OwnEvent;
@@ -33,6 +33,8 @@ pub struct World {
     pub stream: Vec<String>,
     /// The calls so far, by name.
     pub calls: BTreeMap<&'static str, u64>,
+    /// Every call with the time it was made, if a benchmark wants to know.
+    pub log: Option<Vec<(Timestamp, &'static str)>>,
     /// Number of the next call.
     pub next_call: u64,
     /// What goes wrong.
@@ -47,7 +49,7 @@ pub struct Handle(pub Rc<RefCell<World>>);
 
 impl World {
     /// An empty world around an account.
-    pub fn new(cloud: Cloud, faults: Plan) -> Handle {
+    pub fn around(cloud: Cloud, faults: Plan) -> Handle {
         Handle(Rc::new(RefCell::new(Self {
             cloud,
             config: BTreeMap::new(),
@@ -56,6 +58,7 @@ impl World {
             published: Vec::new(),
             stream: Vec::new(),
             calls: BTreeMap::new(),
+            log: None,
             next_call: 0,
             faults,
             died: false,
@@ -75,6 +78,10 @@ impl Handle {
             let number = world.next_call;
             world.next_call += 1;
             *world.calls.entry(name).or_default() += 1;
+            let now = world.cloud.now();
+            if let Some(log) = &mut world.log {
+                log.push((now, name));
+            }
             world.cloud.pass(LATENCY);
             world.faults.at(number)
         };

@@ -5,11 +5,11 @@
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use perennial_core::failure::{Class, Failure};
 use perennial_core::ids::NodeName;
 use perennial_core::journal::Entry;
-use perennial_core::limits::JOURNAL_KEPT;
+use perennial_core::limits::{JOURNAL_KEPT, NEXT_TICK};
 use perennial_core::names::{digest, shard, whole_second};
 use perennial_core::record::{Record, Stored};
 use perennial_engine::ports::{Commit, Reply};
@@ -29,8 +29,6 @@ pub(super) const WORK_AT: &str = "workAt";
 const WAKE_AT: &str = "wakeAt";
 /// `workAt` of a node that waits for nothing: later than any time.
 const NEVER: &str = "9999-12-31T23:59:59Z";
-/// Own events that were not published at once are tried again this long after.
-const OUTBOX_REST: SignedDuration = SignedDuration::from_secs(60);
 
 /// Shard of running nodes.
 pub(super) fn steady_shard(shard: &str) -> String {
@@ -65,7 +63,8 @@ pub(super) fn record_item(call: &'static str, record: &Record) -> Reply<Item> {
     let wakes = if record.outbox.is_empty() {
         record.work_at
     } else {
-        let retry = record.updated_at.saturating_add(OUTBOX_REST).unwrap_or(record.updated_at);
+        // Own events that were not published at once are tried again by the next tick.
+        let retry = record.updated_at.saturating_add(NEXT_TICK).unwrap_or(record.updated_at);
         Some(record.work_at.map_or(retry, |at| at.min(retry)))
     };
     item.insert(WORK_AT.into(), text(wakes.map_or_else(|| NEVER.to_owned(), index_time)));

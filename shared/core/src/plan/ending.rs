@@ -58,7 +58,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         }
         Held::Soon(what) => Ok(overdue(draft, what, true)),
         Held::Later(what) => Ok(overdue(draft, what, false)),
-        Held::Blocked(why) => Ok(draft.wait(limits::TICK, why)),
+        Held::Blocked(why) => Ok(draft.wait(limits::NEXT_TICK, why)),
     }
 }
 
@@ -66,10 +66,10 @@ fn overdue(draft: &mut Draft<'_>, what: String, soon: bool) -> Then {
     if draft.now().duration_since(draft.record.phase_since) >= limits::RELEASE_OVERDUE {
         let message = format!("ten minutes after the instance ended, still waiting for {what}");
         let remedy = "It goes on by itself as soon as that happens; look at the resource in the EC2 console";
-        draft.block("not-released", message, remedy, limits::TICK);
-        return draft.wait(limits::TICK, what);
+        draft.block("not-released", message, remedy, limits::NEXT_TICK);
+        return draft.wait(limits::NEXT_TICK, what);
     }
-    if soon { draft.poll(what) } else { draft.wait(limits::TICK, what) }
+    if soon { draft.poll(what) } else { draft.expect(what) }
 }
 
 fn instance_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
@@ -116,7 +116,7 @@ fn root_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
                         let message = format!("the root volume {} is attached to {stranger}", volume.id);
                         let why = message.clone();
                         let remedy = "Detach it from there; the node goes on as soon as it is available";
-                        draft.block("root-elsewhere", message, remedy, limits::TICK);
+                        draft.block("root-elsewhere", message, remedy, limits::NEXT_TICK);
                         Held::Blocked(why)
                     }
                     None => Held::Soon(format!("{} to become available", volume.id)),
@@ -153,7 +153,7 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
     }
     if !made.is_empty() {
         let message = "the ended instance left several volumes, and none is provably its root".to_owned();
-        draft.block("root-unknown", message.clone(), "Ask for help: nothing is deleted", limits::TICK);
+        draft.block("root-unknown", message.clone(), "Ask for help: nothing is deleted", limits::NEXT_TICK);
         return Err(Held::Blocked(message));
     }
     let ended = draft.record.instance.as_ref().and_then(|i| i.ended_at).unwrap_or(draft.record.phase_since);
@@ -207,7 +207,7 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             "Ask for help: nothing is deleted",
             limits::REFUSED_REST,
         );
-        return Ok(draft.wait(limits::TICK, message));
+        return Ok(draft.wait(limits::NEXT_TICK, message));
     };
     if draft.record.finals.is_empty() {
         draft.record.finals.push(FinalSnapshot {
@@ -226,7 +226,9 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         None => {
             let since = *draft.record.finals[0].missing_since.get_or_insert(draft.scope.now);
             if draft.now().duration_since(since) < limits::QUIET {
-                return Ok(draft.wait(limits::TICK, format!("a read that shows the final snapshot {id}")));
+                return Ok(
+                    draft.wait(limits::NEXT_TICK, format!("a read that shows the final snapshot {id}"))
+                );
             }
             Ok(again(draft, format!("the final snapshot {id} has vanished"), false))
         }
@@ -234,9 +236,7 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             draft.record.finals[0].missing_since = None;
             draft.record.finals[0].state = facts.state;
             match facts.state {
-                SnapshotState::Pending => {
-                    Ok(draft.wait(limits::TICK, format!("the final snapshot {id} to complete")))
-                }
+                SnapshotState::Pending => Ok(draft.expect(format!("the final snapshot {id} to complete"))),
                 SnapshotState::Error => Ok(again(draft, format!("the final snapshot {id} failed"), true)),
                 SnapshotState::Completed => {
                     draft.signal(Signal::Captured, format!("the final snapshot {id} is complete"))?;
@@ -269,7 +269,9 @@ fn take_final(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u
                     draft.record.root.as_mut().map(|r| *r.missing_since.get_or_insert(draft.scope.now));
                 let now = draft.now();
                 match missing_root(draft, &root.volume_id, since.unwrap_or(now)) {
-                    Held::Blocked(why) | Held::Later(why) | Held::Soon(why) => draft.wait(limits::TICK, why),
+                    Held::Blocked(why) | Held::Later(why) | Held::Soon(why) => {
+                        draft.wait(limits::NEXT_TICK, why)
+                    }
                     Held::Free | Held::Nothing => Then::Look,
                 }
             }
@@ -314,7 +316,7 @@ pub(super) fn imaging(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
             "Ask for help: nothing is deleted",
             limits::REFUSED_REST,
         );
-        return Ok(draft.wait(limits::TICK, message));
+        return Ok(draft.wait(limits::NEXT_TICK, message));
     };
     let cycle = draft.record.cycle;
     let image = draft.record.image.get_or_insert(NodeImage {
@@ -335,7 +337,7 @@ pub(super) fn imaging(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
             let since =
                 draft.record.image.as_mut().map(|i| *i.missing_since.get_or_insert(now)).unwrap_or(now);
             if now.duration_since(since) < limits::QUIET {
-                return Ok(draft.wait(limits::TICK, format!("a read that shows the image {id}")));
+                return Ok(draft.wait(limits::NEXT_TICK, format!("a read that shows the image {id}")));
             }
             Ok(register_again(draft, format!("the image {id} has vanished")))
         }
@@ -345,9 +347,7 @@ pub(super) fn imaging(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
                 (image.state, image.missing_since) = (state, None);
             }
             match state {
-                ImageState::Pending => {
-                    Ok(draft.wait(limits::TICK, format!("the image {id} to be available")))
-                }
+                ImageState::Pending => Ok(draft.expect(format!("the image {id} to be available"))),
                 ImageState::Failed | ImageState::Gone => {
                     Ok(register_again(draft, format!("the image {id} failed: {}", facts.state_reason)))
                 }
@@ -419,7 +419,7 @@ fn imaged(draft: &mut Draft<'_>, facts: &ImageFacts) -> Result<Then, Illegal> {
         let remedy = "AWS did not carry the licence over. Nothing is deleted: launch by hand from the base image \
                       with this volume, or register an image with the right billing";
         draft.block("image-mismatch", message.clone(), remedy, limits::REFUSED_REST);
-        return Ok(draft.wait(limits::TICK, message));
+        return Ok(draft.wait(limits::NEXT_TICK, message));
     }
     draft.signal(Signal::Imaged, format!("the image {} can be launched", facts.id))?;
     if let Some(root) = &draft.record.root {

@@ -116,7 +116,7 @@ fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
             let remedy = "If it was just made this passes by itself; if it was deleted, its address is lost \
                           until an interface with it exists again";
             draft.block("interface-missing", message, remedy, limits::RETRY_SOON);
-            Some(draft.wait(limits::TICK, "the kept interface"))
+            Some(draft.wait(limits::NEXT_TICK, "the kept interface"))
         }
     }
 }
@@ -145,13 +145,13 @@ fn follow_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal>
         draft.signal(Signal::CameToNothing, format!("the launch came to nothing: {why}"))?;
         return Ok(Then::Look);
     }
-    Ok(draft.wait(limits::TICK, "ten minutes of reads that show nothing of the last launch"))
+    Ok(draft.wait(limits::NEXT_TICK, "ten minutes of reads that show nothing of the last launch"))
 }
 
 fn volume_without_instance(draft: &mut Draft<'_>, volume: VolumeId, attached: bool) -> Result<Then, Illegal> {
     let now = draft.now();
     if attached || !quiet(draft, now) {
-        return Ok(draft.wait(limits::TICK, format!("the instance that {volume} was made for")));
+        return Ok(draft.wait(limits::NEXT_TICK, format!("the instance that {volume} was made for")));
     }
     // The instance lived and ended unseen; its volume may hold what its guest wrote.
     if let Some(intent) = draft.record.intent.take() {
@@ -202,14 +202,14 @@ fn watch(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
             draft.ended(None)?;
             Ok(Then::Look)
         }
-        Alive::Unsure => Ok(draft.wait(limits::TICK, "a read that shows the launched instance")),
+        Alive::Unsure => Ok(draft.wait(limits::NEXT_TICK, "a read that shows the launched instance")),
         Alive::Yes(facts) => {
             living::note_root(draft, facts);
             if facts.state == InstanceState::Running {
                 draft.signal(Signal::Up, format!("{} runs", facts.id))?;
                 return Ok(Then::Look);
             }
-            Ok(draft.wait(limits::TICK, format!("{} to run", facts.id)))
+            Ok(draft.expect(format!("{} to run", facts.id)))
         }
     }
 }

@@ -36,10 +36,10 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             draft.ended(None)?;
             return Ok(Then::Look);
         }
-        Alive::Unsure => return Ok(draft.wait(limits::TICK, "a read that shows the instance")),
+        Alive::Unsure => return Ok(draft.wait(limits::NEXT_TICK, "a read that shows the instance")),
     };
     if facts.state != InstanceState::Running {
-        return Ok(draft.wait(limits::TICK, format!("{} to run again", facts.id)));
+        return Ok(draft.wait(limits::NEXT_TICK, format!("{} to run again", facts.id)));
     }
     note_root(draft, facts);
     if let Some(then) = secure(draft, facts).or_else(|| describe_root(draft, seen)) {
@@ -114,7 +114,7 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
             draft.ended(None)?;
             return Ok(Then::Look);
         }
-        Alive::Unsure => return Ok(draft.wait(limits::TICK, "a read that shows the instance")),
+        Alive::Unsure => return Ok(draft.wait(limits::NEXT_TICK, "a read that shows the instance")),
     };
     let by_hand = matches!(facts.state, InstanceState::Stopping | InstanceState::Stopped);
     let noted = draft.record.instance.as_ref().is_some_and(|i| i.stop_noted);
@@ -149,7 +149,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
         let why =
             "both status checks and a completed snapshot of the present root, before anything older goes";
         let rest = match draft.record.config().persist.root {
-            Some(_) => limits::TICK,
+            Some(_) => limits::NEXT_TICK,
             None => limits::UNPROVEN_REST,
         };
         return draft.wait(rest, why);
@@ -165,7 +165,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
                 draft.record.forget(&needless);
             }
             Some(Verdict::NotYet(why)) => {
-                return draft.wait(limits::TICK, format!("{} may go, but {why}", word(&needless)));
+                return draft.wait(limits::NEXT_TICK, format!("{} may go, but {why}", word(&needless)));
             }
             Some(Verdict::Go) => return draft.act(Step::Delete(needless)),
         }
@@ -217,7 +217,7 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
             draft.ended(None)?;
             return Ok(Then::Look);
         }
-        Alive::Unsure => return Ok(draft.wait(limits::TICK, "a read that shows the instance")),
+        Alive::Unsure => return Ok(draft.wait(limits::NEXT_TICK, "a read that shows the instance")),
     };
     note_root(draft, facts);
     match facts.state {
@@ -228,7 +228,7 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
         | InstanceState::Stopping
         | InstanceState::ShuttingDown
         | InstanceState::Terminated => {
-            return Ok(draft.wait(limits::TICK, "the instance to end"));
+            return Ok(draft.wait(limits::NEXT_TICK, "the instance to end"));
         }
     }
     let noticed = draft.record.notice.as_ref().map_or(draft.record.phase_since, |n| n.at);
@@ -240,7 +240,7 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
     if let Some(request) = warning(draft) {
         return Ok(draft.act(Step::Snapshot(request)));
     }
-    Ok(draft.wait(limits::TICK, "EC2 to take the instance back"))
+    Ok(draft.wait(limits::NEXT_TICK, "EC2 to take the instance back"))
 }
 
 /// The snapshot that starts the transfer two minutes early, so that the final one is small. Tried once.
