@@ -97,6 +97,8 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
 
 fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
     match failure.class {
+        // EC2 may hold on to a deregistered image's snapshot for minutes, and nothing waits for this.
+        Class::NotYet if matches!(step, Step::Delete(_)) => pause(draft, limits::NEXT_TICK),
         Class::NotYet | Class::NotFound | Class::NameTaken => pause(draft, limits::NOT_YET_REST),
         Class::Retry => pause(draft, limits::RETRY_SOON),
         Class::TokenMismatch | Class::TokenSpent => {

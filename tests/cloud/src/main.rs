@@ -143,7 +143,7 @@ fn introduction(server: &Server, speed: f64) -> String {
          For the AWS CLI:\n\
          export AWS_ENDPOINT_URL={url}\n\
          export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local\n\
-         export AWS_REGION={region}\n\
+         export AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          \n\
          A node that keeps its root volume and its network interface:\n\
          aws dynamodb put-item --table-name {config} --item '{item}'",

@@ -164,7 +164,11 @@ fn unknown(key: &str, known: &[&'static str]) -> String {
     });
     match near {
         Some(near) => format!("unknown attribute: did you mean {near:?}?"),
-        None => format!("unknown attribute: remove it; known here: {}", known.join(", ")),
+        None => {
+            let known: Vec<_> =
+                known.iter().filter(|k| !["id", super::STATUS].contains(*k)).copied().collect();
+            format!("unknown attribute: remove it; known here: {}", known.join(", "))
+        }
     }
 }
 

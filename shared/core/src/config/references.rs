@@ -112,9 +112,15 @@ fn check_subnets(draft: &Draft, referred: &Referred, problems: &mut Vec<Problem>
         problems.push(problem("launch.subnets", &Value::Null, remedy));
     }
     let address = draft.config.persist.network.as_ref().and_then(|n| n.private_ip);
-    if let Some(address) = address.filter(|_| !candidates.is_empty()) {
+    let named = !launch.subnets.is_empty() || of_template.is_some();
+    if let Some(address) = address.filter(|_| named) {
         let value = Value::from(address.to_string());
         match candidates.iter().find(|subnet| subnet.cidr.contains(&address)) {
+            None if candidates.is_empty() => {
+                let remedy =
+                    "outside every subnet of the node, since none of them exists: correct launch.subnets";
+                problems.push(problem("persist.network.privateIp", &value, remedy));
+            }
             None => {
                 let ranges: Vec<_> = candidates.iter().map(|s| format!("{} ({})", s.id, s.cidr)).collect();
                 let remedy = format!("outside every subnet of the node: {}", ranges.join(", "));
@@ -137,4 +143,106 @@ pub fn is_reserved(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
     let (first, last) = (u32::from(cidr.network()), u32::from(cidr.broadcast()));
     let address = u32::from(address);
     address < first.saturating_add(4) || address == last
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::parse;
+    use crate::launch::Unsupported;
+    use crate::observation::Platform;
+
+    fn subnet(id: &str, cidr: &str) -> SubnetFacts {
+        SubnetFacts { id: SubnetId::new(id), zone: "us-east-1a".into(), cidr: cidr.parse().unwrap() }
+    }
+
+    fn image(id: &str) -> ImageFacts {
+        ImageFacts {
+            id: ImageId::new(id),
+            name: String::new(),
+            state: ImageState::Available,
+            state_reason: String::new(),
+            root_device: "/dev/xvda".into(),
+            ebs_root: true,
+            root_snapshot: None,
+            devices: Vec::new(),
+            platform: Platform::default(),
+            tags: Default::default(),
+        }
+    }
+
+    /// An account with one template, one image and two subnets.
+    fn account() -> Referred {
+        let template = TemplateFacts {
+            id: "lt-1".into(),
+            version: 4,
+            image: Some(ImageId::new("ami-1")),
+            instance_type: Some("m5.large".into()),
+            subnet: Some(SubnetId::new("subnet-1")),
+            ..TemplateFacts::default()
+        };
+        let subnets = [subnet("subnet-1", "10.0.1.0/24"), subnet("subnet-2", "10.0.2.0/24")];
+        Referred {
+            template: Some(template),
+            subnets: subnets.into_iter().map(|s| (s.id.clone(), s)).collect(),
+            images: [(ImageId::new("ami-1"), image("ami-1"))].into(),
+        }
+    }
+
+    fn problems(launch: Value, network: Value, account: &Referred) -> Vec<String> {
+        let mut item = json!({"id": "node#db", "launch": {"template": {"name": "base"}}});
+        for (key, value) in launch.as_object().unwrap() {
+            item["launch"][key] = value.clone();
+        }
+        if !network.is_null() {
+            item["persist"] = json!({"network": network});
+        }
+        let draft = parse(&item);
+        assert_eq!(draft.problems, []);
+        check(&draft, account).into_iter().map(|p| p.path).collect()
+    }
+
+    #[test]
+    fn an_item_that_leaves_all_to_a_good_template_is_good() {
+        assert_eq!(problems(json!({}), json!({"privateIp": "10.0.1.20"}), &account()), [""; 0]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named_each_in_its_place() {
+        let launch = json!({"image": "ami-9", "subnets": ["subnet-2", "subnet-9"]});
+        let found = problems(launch, json!({"privateIp": "10.0.1.20"}), &account());
+        assert_eq!(found, ["launch.image", "launch.subnets[1]", "persist.network.privateIp"]);
+        let none = Referred { template: None, ..account() };
+        let found = problems(json!({"subnets": ["subnet-9"]}), json!({"privateIp": "10.0.1.20"}), &none);
+        assert_eq!(found, ["launch.template.name", "launch.subnets[0]", "persist.network.privateIp"]);
+    }
+
+    #[test]
+    fn addresses_that_aws_reserves_are_refused() {
+        for last in [0, 1, 2, 3, 255] {
+            let network = json!({"privateIp": format!("10.0.1.{last}")});
+            assert_eq!(problems(json!({}), network, &account()), ["persist.network.privateIp"], "{last}");
+        }
+        for last in [4, 254] {
+            let network = json!({"privateIp": format!("10.0.1.{last}")});
+            assert_eq!(problems(json!({}), network, &account()), [""; 0], "{last}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_names_or_nothing_can_keep_is_refused() {
+        let mut bare = account();
+        bare.template = Some(TemplateFacts { version: 1, ..TemplateFacts::default() });
+        let expected = ["launch.instanceTypes", "launch.image", "launch.subnets"];
+        assert_eq!(problems(json!({}), Value::Null, &bare), expected);
+        let mut ephemeral = account();
+        ephemeral.images.get_mut(&ImageId::new("ami-1")).unwrap().ebs_root = false;
+        assert_eq!(problems(json!({}), Value::Null, &ephemeral), ["launch.image"]);
+        let mut hibernating = account();
+        let what = Unsupported { what: "HibernationOptions".into(), remedy: "remove it".into() };
+        hibernating.template.as_mut().unwrap().unsupported.push(what);
+        assert_eq!(problems(json!({}), Value::Null, &hibernating), ["launch.template.name"]);
+    }
 }
