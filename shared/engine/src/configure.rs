@@ -35,10 +35,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// # Errors
     /// A failure of a read or a write; a repeat goes on from there.
     pub async fn configure(&self, id: &str) -> Reply<Configured> {
-        if !id.starts_with(NodeName::KEY_PREFIX) {
-            tracing::debug!(id, "not an item of a node");
-            return Ok(Configured::Nothing);
-        }
         let item = match self.store.config_item(id).await? {
             Some(item) if !config::is_absent(&item) => item,
             _ => {
@@ -208,7 +204,26 @@ fn notices(record: &Record, accepted: &Accepted) -> Vec<String> {
         notices
             .push("launch.image: has no effect on a node that has run while persist.root is on".to_owned());
     }
-    if new.persist.network.is_some() && record.network.is_none() {
+    if let Some(kept) = &record.network {
+        let wanted = new.persist.network.as_ref();
+        if wanted.is_none() {
+            notices.push(format!(
+                "persist.network: removed, but {} stays with the node all the same",
+                kept.eni_id
+            ));
+        } else if wanted.and_then(|n| n.private_ip).is_some_and(|ip| ip != kept.private_ip) {
+            notices.push(format!(
+                "persist.network.privateIp: the node keeps the address it has, {}",
+                kept.private_ip
+            ));
+        }
+        if old.launch.subnets != new.launch.subnets {
+            notices.push(format!(
+                "launch.subnets: has no effect while the interface in {} is kept",
+                kept.subnet_id
+            ));
+        }
+    } else if new.persist.network.is_some() {
         notices.push(
             "persist.network: the interface is made, and its address kept, from the next launch on"
                 .to_owned(),

@@ -29,7 +29,7 @@ pub enum Drive {
     Waits(String),
     /// Another invocation is taking a step.
     Claimed,
-    /// The operator suspended the node.
+    /// The operator suspended the node, and it has come to a step that would change something.
     Suspended,
     /// This invocation is nearly over; the tick goes on.
     OutOfTime,
@@ -120,9 +120,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let polls_until =
             self.clock.now().saturating_add(limits::POLL_AT_MOST).unwrap_or_else(|_| self.clock.now());
         for _ in 0..limits::STEPS_PER_DRIVE {
-            if working.record.config().suspend {
-                return Ok(Some(Drive::Suspended));
-            }
             let scope = self.scope(&working.record);
             if self.is_claimed(&working.record, scope.now) {
                 return Ok(Some(Drive::Claimed));
@@ -132,6 +129,11 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
             let seen = self.observe(look(&working.record, &self.deployment)).await?;
             let plan = plan(working.record.clone(), &seen, scope).map_err(defect)?;
+            if let (Then::Act(step), true) = (&plan.then, working.record.config().suspend) {
+                let (node, step) = (&working.record.name, step.name());
+                tracing::info!(%node, step, "{node} is suspended: {step} is held back");
+                return Ok(Some(Drive::Suspended));
+            }
             working.take(plan.record, plan.entries);
             match plan.then {
                 Then::Look => {}

@@ -105,7 +105,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     async fn reconcile_configs(&self, tick: &mut Tick) -> Reply<()> {
         let items = self.store.config_items().await?;
         let judged = items.iter().filter_map(|item| {
-            let id = item["id"].as_str().filter(|id| id.starts_with(NodeName::KEY_PREFIX))?;
+            let id = item["id"].as_str()?;
             (!config::is_absent(item)).then(|| self.configure_in_time(id, item))
         });
         let ends: Vec<Ended> = futures::stream::iter(judged).buffer_unordered(AT_ONCE).collect().await;

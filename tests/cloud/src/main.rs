@@ -3,8 +3,6 @@
 //! Decides what a person is told at the start and the exit code: 0 after Ctrl-C or SIGTERM, 2 when an option, the
 //! template or a binary is wrong. Everything else is the library's.
 
-#![expect(clippy::print_stdout, reason = "the ids and environment lines are this program's output")]
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -92,7 +90,8 @@ async fn main() -> ExitCode {
         Ok(server) => server,
         Err(error) => return failed(&error),
     };
-    println!("{}", introduction(&server, speed));
+    // Whoever closed the pipe has read enough; the cloud serves on.
+    drop(writeln!(std::io::stdout().lock(), "{}", introduction(&server, speed)));
     match stop_signal().await {
         Ok(()) => {
             server.stop().await;

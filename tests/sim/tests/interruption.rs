@@ -1,8 +1,12 @@
 //! One interruption survived, whatever goes wrong on the way.
 
+use jiff::SignedDuration;
+use perennial_core::journal::Kind;
+use perennial_core::phase::Phase;
 use perennial_sim::faults::{Fault, Plan};
-use perennial_sim::run::Delivery;
-use perennial_sim::stories::{Taking, interrupted, of_seed};
+use perennial_sim::run::{Delivery, Run};
+use perennial_sim::stories::{NODE, Taking, interrupted, item, of_seed};
+use serde_json::json;
 
 #[test]
 fn a_node_comes_back_however_it_is_taken_and_events_are_delivered() {
@@ -59,4 +63,88 @@ fn a_node_comes_back_in_the_story_of_any_seed() {
             panic!("make sim SEEDS=1 FIRST_SEED={seed}: {problem}");
         }
     }
+}
+
+/// A node that has run for a while.
+fn settled() -> Run {
+    let mut run = Run::new(7, Delivery::Faithful, Plan::None);
+    let item = item(&run);
+    run.put(item);
+    assert!(run.until_settled(NODE, 1, SignedDuration::from_mins(30)));
+    run
+}
+
+/// Calls to EC2 that change something, so far.
+fn changes(run: &Run) -> u64 {
+    let world = run.world.0.borrow();
+    let changing = world.calls.iter().filter(|(name, _)| {
+        name.strip_prefix("EC2:").is_some_and(|operation| !operation.starts_with("Describe"))
+    });
+    changing.map(|(_, n)| n).sum()
+}
+
+#[test]
+fn a_suspended_node_is_watched_and_nothing_is_changed_until_it_goes_on() {
+    let mut run = settled();
+    let mut suspended = item(&run);
+    suspended["suspend"] = json!(true);
+    run.put(suspended);
+    run.pass(SignedDuration::from_secs(5));
+    let before = changes(&run);
+    let instance = run.record(NODE).unwrap().instance.unwrap().id;
+    run.world.0.borrow_mut().cloud.interrupt(instance.as_str(), true).unwrap();
+    run.pass(SignedDuration::from_mins(20));
+    assert_eq!(changes(&run), before, "no call that changes anything");
+    assert!(run.world.0.borrow().published.iter().any(|e| e.kind == Kind::NodeInterrupted));
+    assert_ne!(run.record(NODE).unwrap().phase, Phase::Running, "what happened is seen");
+    let item = item(&run);
+    run.put(item);
+    assert!(run.until_settled(NODE, 2, SignedDuration::from_mins(30)), "and it goes on from there");
+    assert_eq!(run.watch.broken, None);
+}
+
+#[test]
+fn a_rejected_edit_changes_nothing_and_is_told_once() {
+    let mut run = settled();
+    let before = run.record(NODE).unwrap();
+    let mut bad = item(&run);
+    bad["launch"]["template"] = json!({"name": "no-such-template"});
+    bad["retention"] = json!({"after": "soon"});
+    run.put(bad);
+    run.pass(SignedDuration::from_mins(10));
+    let after = run.record(NODE).unwrap();
+    assert_eq!((after.config, after.instance), (before.config, before.instance));
+    let world = run.world.0.borrow();
+    let status = &world.config[&format!("node#{NODE}")]["_status"];
+    let paths: Vec<_> =
+        status["problems"].as_array().unwrap().iter().map(|p| p["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        (status["accepted"].as_bool(), paths),
+        (Some(false), vec!["launch.template.name", "retention.after"])
+    );
+    assert_eq!(world.published.iter().filter(|e| e.kind == Kind::ConfigRejected).count(), 1);
+}
+
+#[test]
+fn items_that_are_not_supported_yet_say_so() {
+    let mut run = settled();
+    run.put(json!({"id": "settings", "suspend": true}));
+    run.put(json!({"id": "group#web", "capacity": 3}));
+    run.pass(SignedDuration::from_mins(3));
+    let world = run.world.0.borrow();
+    for id in ["settings", "group#web"] {
+        let status = &world.config[id]["_status"];
+        assert_eq!(status["accepted"], false, "{id}");
+        assert!(status["problems"][0]["remedy"].as_str().unwrap().contains("not supported yet"), "{id}");
+    }
+}
+
+#[test]
+fn a_steady_node_writes_nothing() {
+    let mut run = settled();
+    run.pass(SignedDuration::from_mins(12));
+    assert!(run.is_settled(NODE));
+    let generation = run.record(NODE).unwrap().generation;
+    run.pass(SignedDuration::from_mins(60));
+    assert_eq!(run.record(NODE).unwrap().generation, generation);
 }

@@ -299,6 +299,10 @@ fn tags(top: &mut Reader<'_>) -> Tags {
 /// # Errors
 /// The problem with it.
 pub fn node_name(id: &str) -> Result<NodeName, Problem> {
+    if id == "settings" || id.starts_with("group#") {
+        let remedy = "not supported yet by this version of Perennial: nothing of this item is in force";
+        return Err(problem("id", &Value::from(id), remedy));
+    }
     NodeName::from_key(id).ok_or_else(|| {
         let remedy =
             "no node: write \"node#<name>\", the name of a-z, 0-9 and -, not beginning with -, at most 48";
@@ -402,6 +406,18 @@ mod tests {
         }
         for text in ["", "5", "m", "-5m", "5 m", "5min", "1h30m", "5µ", "99999999999999999999s"] {
             assert!(super::super::reader::plain_duration(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_of_no_node_says_what_is_wrong_with_it() {
+        assert_eq!(node_name("node#db-1").unwrap().as_str(), "db-1");
+        for later in ["settings", "group#web"] {
+            assert!(node_name(later).unwrap_err().remedy.contains("not supported yet"), "{later}");
+        }
+        for bad in ["db", "node#", "node#DB", "node#-x", "nodes#x"] {
+            let problem = node_name(bad).unwrap_err();
+            assert_eq!((problem.path.as_str(), problem.value.as_str()), ("id", bad));
         }
     }
 

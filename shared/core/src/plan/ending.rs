@@ -188,6 +188,9 @@ fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
 fn released(draft: &mut Draft<'_>) -> Result<(), Illegal> {
     if draft.record.config().persist.root.is_none() {
         draft.signal(Signal::ReleasedBare, "nothing of the root is kept")?;
+        // It may have outlived the instance, since it once was to be kept.
+        let left = draft.record.root.as_ref().map(|root| Superseded::Volume(root.volume_id.clone()));
+        draft.record.superseded.extend(left);
         draft.begin_cycle();
         return Ok(());
     }

@@ -145,6 +145,15 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
 
 /// Deletes what the present instance made needless, one thing at a time, once it is proven.
 fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
+    for needless in draft.record.needless() {
+        if verdict(draft, seen, &needless).is_none() {
+            draft.note(format!("{} is gone", word(&needless)));
+            draft.record.forget(&needless);
+        }
+    }
+    if draft.record.needless().is_empty() {
+        return Then::Look;
+    }
     if !proven(draft, seen) {
         let why =
             "both status checks and a completed snapshot of the present root, before anything older goes";
@@ -156,10 +165,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     }
     for needless in draft.record.needless() {
         match verdict(draft, seen, &needless) {
-            None => {
-                draft.note(format!("{} is gone", word(&needless)));
-                draft.record.forget(&needless);
-            }
+            None => {}
             Some(Verdict::NotOurs(why)) => {
                 draft.note(format!("{} is left alone and handed over: {why}", word(&needless)));
                 draft.record.forget(&needless);

@@ -524,8 +524,8 @@ fn what_is_no_longer_ours_is_handed_over_and_what_is_gone_is_forgotten() {
     });
     assert_eq!(step(&plan).name(), "delete-snapshot");
     let told: Vec<_> = plan.entries.iter().map(|e| e.what.as_str()).collect();
-    assert!(told[0].contains("vol-0 is left alone and handed over"), "{told:?}");
-    assert!(told[1].contains("ami-n is gone"), "{told:?}");
+    assert!(told[0].contains("ami-n is gone"), "{told:?}");
+    assert!(told[1].contains("vol-0 is left alone and handed over"), "{told:?}");
 }
 
 #[test]
