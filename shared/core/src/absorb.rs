@@ -82,10 +82,17 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
 fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
     match step {
         Step::Launch(_) => launch_failed(draft, failure),
-        // Best effort: the final snapshot holds the same bytes and more.
-        Step::Snapshot(request) if request.purpose == Purpose::Warning => {
-            draft.note(format!("no warning snapshot: {failure}"));
-        }
+        // Best effort: the final snapshot holds the same bytes and more. But within the two minutes a
+        // refusal for want of distance to the last snapshot passes.
+        Step::Snapshot(request) if request.purpose == Purpose::Warning => match failure.class {
+            Class::NotYet | Class::Retry => {
+                if let Some(notice) = draft.record.notice.as_mut() {
+                    notice.snapshot_tried = false;
+                }
+                pause(draft, limits::SNAPSHOT_SPACING);
+            }
+            _ => draft.note(format!("no warning snapshot: {failure}")),
+        },
         Step::Delete(needless) if failure.class == Class::NotFound => {
             draft.note(format!("{} is gone", word(needless)));
             draft.record.forget(needless);

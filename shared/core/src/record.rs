@@ -401,6 +401,7 @@ impl Record {
         }
         let policy = self.config().persist.root.as_ref();
         Some(Steady {
+            schema_version: self.schema_version,
             node: self.name.clone(),
             life: self.life.clone(),
             cycle: self.cycle,
@@ -420,6 +421,9 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Steady {
+    /// The schema of the record it was projected from; of a newer one nothing is touched.
+    #[serde(default)]
+    pub schema_version: u32,
     /// The node.
     pub node: NodeName,
     /// Its life.

@@ -12,7 +12,7 @@ use crate::ids::{InstanceId, NodeName, SnapshotId, VolumeId};
 use crate::limits;
 use crate::names::{Names, Purpose, TAG_DEVICE, TAG_LIFE, TAG_NODE, Tags, due_slot, has_key, has_purpose};
 use crate::observation::{InstanceFacts, InstanceState, SnapshotFacts, SnapshotState};
-use crate::record::Steady;
+use crate::record::{SCHEMA_VERSION, Steady};
 use crate::step::SnapshotRequest;
 
 /// What the pass is to do.
@@ -41,7 +41,7 @@ pub fn todo(
     now: Timestamp,
 ) -> Vec<Todo> {
     let mut todo = Vec::new();
-    if steady.suspend {
+    if steady.suspend || steady.schema_version > SCHEMA_VERSION {
         return todo;
     }
     let line: Vec<&SnapshotFacts> =
@@ -148,6 +148,7 @@ mod tests {
 
     fn steady() -> Steady {
         Steady {
+            schema_version: SCHEMA_VERSION,
             node: NodeName::parse("db").unwrap(),
             life: "l1".into(),
             cycle: 1,
@@ -241,6 +242,8 @@ mod tests {
         let elsewhere = Steady { volume: VolumeId::new("vol-2"), ..steady() };
         assert!(!decide(&elsewhere, &[], InstanceState::Running).0);
         assert!(!decide(&Steady { suspend: true, ..steady() }, &[], InstanceState::Running).0);
+        let newer = Steady { schema_version: SCHEMA_VERSION + 1, ..steady() };
+        assert!(!decide(&newer, &[], InstanceState::Running).0);
         assert!(!decide(&Steady { snapshot_every: None, ..steady() }, &[], InstanceState::Running).0);
     }
 

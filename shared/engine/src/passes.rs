@@ -171,6 +171,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// A failure of the reads that say what there is to do.
     pub async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
         let mut tick = SnapshotTick::default();
+        // What is due is told at the beginning: the reads take a while, and slots are as short as a tick.
+        let now = self.clock.now();
         let steady = self.store.steady().await?;
         tick.nodes = steady.len();
         if steady.is_empty() {
@@ -179,7 +181,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let fleet = self.fleet().await?;
         let snapshots = self.ec2.snapshots_for(&self.deployment, &Purpose::ROTATED).await?;
         let groups = by_node(&snapshots);
-        let now = self.clock.now();
         for node in &steady {
             let own = groups.get(&(node.node.as_str(), node.life.as_str())).map_or(&[][..], Vec::as_slice);
             for todo in todo(node, own, &fleet, &self.deployment, now) {

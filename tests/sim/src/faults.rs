@@ -17,12 +17,21 @@ pub enum Fault {
     LoseCall,
     /// What the call needs is not there yet: no effect.
     NotYet,
+    /// The call goes well, but another invocation's tick goes by just before it.
+    Overtaken,
 }
 
 impl Fault {
     /// Every way.
-    pub const ALL: [Self; 6] =
-        [Self::DieBefore, Self::DieAfter, Self::Throttle, Self::LoseAnswer, Self::LoseCall, Self::NotYet];
+    pub const ALL: [Self; 7] = [
+        Self::DieBefore,
+        Self::DieAfter,
+        Self::Throttle,
+        Self::LoseAnswer,
+        Self::LoseCall,
+        Self::NotYet,
+        Self::Overtaken,
+    ];
 
     /// Whether the call has its effect all the same.
     pub fn has_effect(self) -> bool {
@@ -39,7 +48,9 @@ impl Fault {
         let (class, code) = match self {
             Self::Throttle => (Class::Retry, "RequestLimitExceeded"),
             Self::NotYet => (Class::NotYet, "IncorrectState"),
-            Self::LoseAnswer | Self::LoseCall | Self::DieBefore | Self::DieAfter => (Class::Retry, "Timeout"),
+            Self::LoseAnswer | Self::LoseCall | Self::DieBefore | Self::DieAfter | Self::Overtaken => {
+                (Class::Retry, "Timeout")
+            }
         };
         Failure::new(class, call, code, "injected by the simulation")
     }

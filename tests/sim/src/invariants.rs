@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use perennial_cloud::model::{Instance, SnapshotState};
 use perennial_core::failure::Failure;
-use perennial_core::names::{TAG_DEPLOYMENT, TAG_NODE};
+use perennial_core::names::{TAG_DEPLOYMENT, TAG_NODE, TAG_PURPOSE, Tags};
 
 use crate::run::DEPLOYMENT;
 use crate::world::World;
@@ -13,6 +14,9 @@ use crate::world::World;
 pub struct Watch {
     /// The last write that each node's guest was told is on its disk.
     acknowledged: BTreeMap<String, u64>,
+    /// What of ours may only go once its successor is proven: id and node of root volumes, node images and
+    /// final snapshots seen so far.
+    kept: BTreeMap<String, String>,
     /// What was broken first, if anything was.
     pub broken: Option<String>,
     /// Failures that reached a handler.
@@ -41,7 +45,11 @@ impl Watch {
     pub fn look(&mut self, world: &World) {
         self.looks += 1;
         if self.broken.is_none() {
-            self.broken = self.bytes(world).or_else(|| one_instance(world)).or_else(|| work_in_sight(world));
+            self.broken = self
+                .bytes(world)
+                .or_else(|| one_instance(world))
+                .or_else(|| work_in_sight(world))
+                .or_else(|| self.successors(world));
             if let Some(broken) = &mut self.broken {
                 broken.push_str(&format!(" (at {})", world.cloud.now()));
             }
@@ -64,6 +72,47 @@ impl Watch {
         }
         None
     }
+}
+
+impl Watch {
+    /// A root volume, a node image or a final snapshot goes only when the present instance has passed its
+    /// checks and a snapshot of its own root has completed; a final snapshot is taken of a free volume.
+    fn successors(&mut self, world: &World) -> Option<String> {
+        let is = |tags: &Tags, purpose: &str| tags.get(TAG_PURPOSE).is_some_and(|p| p == purpose);
+        let mut now: BTreeMap<&str, (&Tags, Option<&str>)> = BTreeMap::new();
+        now.extend(world.cloud.volumes().filter(|v| is(&v.tags, "root")).map(|v| (&*v.id, (&v.tags, None))));
+        now.extend(world.cloud.images().filter(|i| is(&i.tags, "image")).map(|i| (&*i.id, (&i.tags, None))));
+        let finals = world.cloud.snapshots().filter(|s| is(&s.tags, "final"));
+        now.extend(finals.map(|s| (&*s.id, (&s.tags, Some(&*s.volume_id)))));
+        let gone = self.kept.iter().find(|(id, node)| !now.contains_key(id.as_str()) && !proven(world, node));
+        if let Some((id, node)) = gone {
+            return Some(format!("{id} of {node} went before its successor was proven"));
+        }
+        self.kept.retain(|id, _| now.contains_key(id.as_str()));
+        for (id, (tags, taken_of)) in now {
+            let Some(node) = tags.get(TAG_NODE) else { continue };
+            if self.kept.insert(id.to_owned(), node.clone()).is_some() {
+                continue;
+            }
+            let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| v.attachment.is_some());
+            if taken_of.is_some_and(busy) {
+                return Some(format!("the final snapshot {id} was taken of a volume in use"));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a node's present instance is good and its root restorable from a snapshot of its own.
+fn proven(world: &World, node: &str) -> bool {
+    let cloud = &world.cloud;
+    let checked = cloud.settings().status_checks;
+    let good =
+        |i: &&Instance| i.running_since.is_some_and(|since| cloud.now().duration_since(since) >= checked);
+    let of_node = |i: &&Instance| i.tags.get(TAG_NODE).is_some_and(|n| n == node);
+    cloud.live_instances().filter(of_node).filter(good).filter_map(Instance::root).any(|root| {
+        cloud.snapshots().any(|s| s.volume_id == root.volume_id && s.state == SnapshotState::Completed)
+    })
 }
 
 /// At most one live instance per node.

@@ -67,6 +67,26 @@ enum Delivered {
 
 type SimEngine = Engine<SimEc2, Tables, Tables, SimClock>;
 
+fn engine(world: &Handle, invocation: String) -> SimEngine {
+    Engine {
+        ec2: SimEc2(world.clone()),
+        store: Tables(world.clone()),
+        bus: Tables(world.clone()),
+        clock: SimClock::new(world, SignedDuration::from_secs(60)),
+        deployment: DEPLOYMENT.to_owned(),
+        invocation,
+    }
+}
+
+/// Another invocation's tick, from beginning to end, while one is at work.
+pub(crate) fn tick_by_another(world: &Handle) {
+    let number = world.0.borrow().next_call;
+    let other = engine(world, format!("another-{number}"));
+    let mut future = pin!(other.reconcile());
+    // Its failures are its own: the tick after it goes on.
+    let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}
+
 impl Run {
     /// A fresh account with its tables.
     pub fn new(seed: u64, delivery: Delivery, faults: Plan) -> Self {
@@ -106,14 +126,7 @@ impl Run {
 
     fn engine(&mut self) -> SimEngine {
         self.invocations += 1;
-        Engine {
-            ec2: SimEc2(self.world.clone()),
-            store: Tables(self.world.clone()),
-            bus: Tables(self.world.clone()),
-            clock: SimClock::new(&self.world, SignedDuration::from_secs(60)),
-            deployment: DEPLOYMENT.to_owned(),
-            invocation: format!("invocation-{}", self.invocations),
-        }
+        engine(&self.world, format!("invocation-{}", self.invocations))
     }
 
     /// Lets the world go on for so long.

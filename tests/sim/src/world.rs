@@ -11,7 +11,7 @@ use perennial_core::journal::OwnEvent;
 use perennial_core::record::Record;
 use serde_json::Value;
 
-use crate::faults::Plan;
+use crate::faults::{Fault, Plan};
 
 /// How long a call to the world takes.
 const LATENCY: SignedDuration = SignedDuration::from_millis(40);
@@ -86,6 +86,10 @@ impl Handle {
             world.faults.at(number)
         };
         let Some(fault) = fault else { return effect(&mut self.0.borrow_mut()) };
+        if fault == Fault::Overtaken {
+            crate::run::tick_by_another(self);
+            return effect(&mut self.0.borrow_mut());
+        }
         if fault.has_effect() {
             let _ = effect(&mut self.0.borrow_mut());
         }

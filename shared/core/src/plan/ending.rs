@@ -187,12 +187,11 @@ fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
 /// Goes on from a free root: to its final snapshot, or straight to the next launch.
 fn released(draft: &mut Draft<'_>) -> Result<(), Illegal> {
     if draft.record.config().persist.root.is_none() {
-        draft.signal(Signal::ReleasedBare, "nothing of the root is kept")?;
         // It may have outlived the instance, since it once was to be kept.
         let left = draft.record.root.as_ref().map(|root| Superseded::Volume(root.volume_id.clone()));
         draft.record.superseded.extend(left);
         draft.begin_cycle();
-        return Ok(());
+        return draft.signal(Signal::ReleasedBare, "nothing of the root is kept");
     }
     // What this cycle was launched from stays until the next one is proven.
     let record = &mut draft.record;
@@ -424,11 +423,11 @@ fn imaged(draft: &mut Draft<'_>, facts: &ImageFacts) -> Result<Then, Illegal> {
         draft.block("image-mismatch", message.clone(), remedy, limits::REFUSED_REST);
         return Ok(draft.wait(limits::NEXT_TICK, message));
     }
-    draft.signal(Signal::Imaged, format!("the image {} can be launched", facts.id))?;
     if let Some(root) = &draft.record.root {
         draft.record.root_shape = Some(root.shape.clone());
         draft.record.superseded.push(Superseded::Volume(root.volume_id.clone()));
     }
     draft.begin_cycle();
+    draft.signal(Signal::Imaged, format!("the image {} can be launched", facts.id))?;
     Ok(Then::Look)
 }

@@ -249,7 +249,8 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
     Ok(draft.wait(limits::NEXT_TICK, "EC2 to take the instance back"))
 }
 
-/// The snapshot that starts the transfer two minutes early, so that the final one is small. Tried once.
+/// The snapshot that starts the transfer two minutes early, so that the final one is small. Tried until
+/// it is taken or refused for good.
 fn warning(draft: &mut Draft<'_>) -> Option<SnapshotRequest> {
     draft.record.config().persist.root.as_ref()?;
     let notice = draft.record.notice.as_mut().filter(|n| !n.snapshot_tried)?;

@@ -328,6 +328,9 @@ fn a_notice_brings_one_warning_snapshot_and_a_spared_instance_goes_on() {
     let plan = decide(noticed, 201, alive);
     let warning = step(&plan).clone();
     assert!(matches!(&warning, Step::Snapshot(request) if request.purpose == Purpose::Warning));
+    let soon = fail(plan.record.clone(), &warning, Class::NotYet, 202);
+    assert!(matches!(&decide(soon.clone(), 203, alive).then, Then::Wait(wait) if wait.poll == Poll::Yes));
+    assert_eq!(step(&decide(soon, 220, alive)), &warning, "too close to the last one: again in 15 seconds");
     let record = fail(plan.record, &warning, Class::Terminal, 202);
     assert!(record.blocked.is_none(), "it was best effort");
     let plan = decide(record, 203, alive);

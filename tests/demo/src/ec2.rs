@@ -1,0 +1,155 @@
+//! The parts of EC2's XML answers that the demonstration shows or proves something with.
+//!
+//! Decides nothing. Elements that are not named here are skipped; one that is missing is a default, never a failure
+//! of the whole read.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// A list as EC2 writes it: one `item` for each.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Items<T> {
+    #[serde(default = "Vec::new")]
+    pub(crate) item: Vec<T>,
+}
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Items { item: Vec::new() }
+    }
+}
+
+macro_rules! answers {
+    ($($name:ident, $set:literal, $item:ty;)*) => {$(
+        #[doc = concat!("An answer whose list is `", $set, "`.")]
+        #[derive(Clone, Debug, Deserialize)]
+        pub(crate) struct $name {
+            #[serde(rename = $set, default)]
+            pub(crate) set: Items<$item>,
+        }
+    )*};
+}
+
+answers! {
+    DescribeInstances, "reservationSet", Reservation;
+    Reservation, "instancesSet", Instance;
+    DescribeVolumes, "volumeSet", Volume;
+    DescribeSnapshots, "snapshotSet", Snapshot;
+    DescribeImages, "imagesSet", Image;
+    DescribeInterfaces, "networkInterfaceSet", Interface;
+}
+
+/// A tag.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Tag {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) value: String,
+}
+
+/// The state of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct State {
+    pub(crate) name: String,
+}
+
+/// An instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Instance {
+    pub(crate) instance_id: String,
+    pub(crate) instance_type: String,
+    pub(crate) instance_state: State,
+    /// `spot`, or nothing for on-demand.
+    pub(crate) instance_lifecycle: Option<String>,
+    pub(crate) private_ip_address: Option<String>,
+}
+
+impl Instance {
+    /// Whether it runs, or may still do so.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.instance_state.name.as_str(), "shutting-down" | "terminated")
+    }
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Volume {
+    pub(crate) volume_id: String,
+    pub(crate) status: String,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Snapshot {
+    pub(crate) snapshot_id: String,
+    pub(crate) volume_id: String,
+    pub(crate) status: String,
+    /// Such as `42%`.
+    pub(crate) progress: String,
+    pub(crate) start_time: Option<Timestamp>,
+    pub(crate) completion_time: Option<Timestamp>,
+    pub(crate) tag_set: Items<Tag>,
+}
+
+impl Snapshot {
+    /// The value of one of its tags, or nothing.
+    pub(crate) fn tag(&self, key: &str) -> &str {
+        self.tag_set.item.iter().find(|tag| tag.key == key).map_or("", |tag| &tag.value)
+    }
+}
+
+/// An image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Image {
+    pub(crate) image_id: String,
+    pub(crate) image_state: String,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Interface {
+    pub(crate) network_interface_id: String,
+    pub(crate) status: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_are_read_through_their_reservations() {
+        let xml = r#"<?xml version="1.0" encoding="UTF-8"?>
+<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>
+<reservationSet><item><reservationId>r-1</reservationId><instancesSet><item><instanceId>i-1</instanceId>
+<instanceState><code>16</code><name>running</name></instanceState><instanceType>m5.large</instanceType>
+<instanceLifecycle>spot</instanceLifecycle><privateIpAddress>10.0.1.20</privateIpAddress></item></instancesSet></item>
+<item><instancesSet><item><instanceId>i-2</instanceId><instanceState><name>terminated</name></instanceState></item>
+</instancesSet></item></reservationSet></DescribeInstancesResponse>"#;
+        let read: DescribeInstances = quick_xml::de::from_str(xml).unwrap();
+        let all: Vec<_> = read.set.item.into_iter().flat_map(|r| r.set.item).collect();
+        let ids: Vec<_> = all.iter().map(|i| (i.instance_id.as_str(), i.is_live())).collect();
+        assert_eq!(ids, [("i-1", true), ("i-2", false)]);
+        assert_eq!(all[0].instance_lifecycle.as_deref(), Some("spot"));
+    }
+
+    #[test]
+    fn a_snapshot_has_times_and_tags_and_an_empty_list_is_no_failure() {
+        let xml = r#"<DescribeSnapshotsResponse><snapshotSet><item><snapshotId>snap-1</snapshotId>
+<startTime>2026-01-01T00:00:00.000Z</startTime><progress>42%</progress><tagSet><item><key>a</key><value>b</value></item>
+<item><key>c</key><value></value></item></tagSet></item></snapshotSet></DescribeSnapshotsResponse>"#;
+        let read: DescribeSnapshots = quick_xml::de::from_str(xml).unwrap();
+        let snapshot = &read.set.item[0];
+        assert_eq!((snapshot.tag("a"), snapshot.tag("c"), snapshot.tag("x")), ("b", "", ""));
+        assert!(snapshot.start_time.is_some() && snapshot.completion_time.is_none());
+        let none: DescribeSnapshots = quick_xml::de::from_str(
+            "<DescribeSnapshotsResponse><snapshotSet></snapshotSet></DescribeSnapshotsResponse>",
+        )
+        .unwrap();
+        assert!(none.set.item.is_empty());
+    }
+}

@@ -1,0 +1,214 @@
+//! `perennial-demo`: one spot interruption survived, shown live and then proven.
+//!
+//! Decides the order of the evening - cloud, story, proofs, summary - and the exit code: 0 when every proof holds, 1
+//! when one fails or a stage does not come, 2 when a flag, the template or a binary is wrong, 130 after Ctrl-C
+//! or SIGTERM.
+
+mod access;
+mod ec2;
+mod proofs;
+mod render;
+mod screen;
+mod story;
+mod summary;
+mod view;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use perennial_cloud::model::Settings;
+use perennial_cloud::{FunctionOutput, Functions, Options, Server};
+use serde_json::Value;
+
+use crate::access::{Access, DEPLOYMENT};
+use crate::render::{Tone, clock};
+use crate::screen::Screen;
+use crate::story::{Broken, Facts, Story};
+
+/// Lines of function output shown when a stage does not come.
+const LAST_LINES: usize = 20;
+/// Beyond this the functions' own real time outweighs everything that is shown.
+const FASTEST: f64 = 60.0;
+
+/// Shows one spot interruption survived: the real functions on the local cloud, live, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "perennial-demo", version)]
+struct Cli {
+    /// Directory with the function binaries.
+    #[arg(long, default_value = "target/debug", value_name = "DIR")]
+    functions: PathBuf,
+    /// The SAM template that names tables, bus, functions and triggers.
+    #[arg(long, default_value = "infra/template.yaml", value_name = "FILE")]
+    template: PathBuf,
+    /// Cloud seconds that pass in one real second, 1 to 60.
+    #[arg(long, default_value_t = 20.0, value_name = "N", value_parser = speed)]
+    speed: f64,
+    /// What to show.
+    #[arg(long, value_enum, default_value_t = Act::Interruption, value_name = "NAME")]
+    act: Act,
+    /// Keeps what the functions write in this file.
+    #[arg(long, value_name = "FILE")]
+    logs: Option<PathBuf>,
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Act {
+    /// A spot interruption with notice, and the recovery.
+    Interruption,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (1.0..=FASTEST).contains(speed));
+    speed.ok_or_else(|| format!("must be a number from 1 to {FASTEST}, such as 20"))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.act {
+        Act::Interruption => interruption(cli).await,
+    }
+}
+
+async fn interruption(cli: Cli) -> ExitCode {
+    let began = Instant::now();
+    // Kept until the end, and removed then unless the operator named the file.
+    let scratch = match tempfile::NamedTempFile::new() {
+        Ok(file) => file,
+        Err(error) => {
+            return refused(&format!("no temporary file for the functions' output: {error}; set TMPDIR"));
+        }
+    };
+    let logs = cli.logs.clone().unwrap_or_else(|| scratch.path().to_owned());
+    let options = Options {
+        speed: cli.speed,
+        parameters: BTreeMap::from([("Deployment".to_owned(), DEPLOYMENT.to_owned())]),
+        functions: Functions::Directory(cli.functions),
+        output: FunctionOutput::File(logs.clone()),
+        settings: Settings::default(),
+        ..Options::new(cli.template)
+    };
+    let latencies = options.settings.clone();
+    let access = match Server::start(options).await {
+        Ok(server) => Access::new(server),
+        Err(error) => return refused(&error.to_string()),
+    };
+    let mut screen = Screen::choose();
+    screen.line("Perennial: a spot instance is interrupted, and comes back with every byte.", Tone::Strong);
+    screen.line(
+        &format!(
+            "One real second is {} seconds of the local cloud. The functions are the real ones.",
+            cli.speed
+        ),
+        Tone::Plain,
+    );
+    let told = tokio::select! {
+        told = tell(&access, &mut screen, cli.speed) => Some(told),
+        () = stopped() => None,
+    };
+    let code = match told {
+        None => ExitCode::from(130),
+        Some(Ok(facts)) => conclude(&access, &mut screen, &facts, &latencies, cli.speed, began),
+        Some(Err(broken)) => {
+            screen.line(&format!("✗ FAILED  {broken}"), Tone::Bad);
+            for line in last_lines(&logs) {
+                screen.line(&format!("  {line}"), Tone::Plain);
+            }
+            ExitCode::FAILURE
+        }
+    };
+    drop(screen);
+    access.stop().await;
+    code
+}
+
+/// Ctrl-C or SIGTERM. Where neither can be caught the story goes on to its end.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = interrupted => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn tell(access: &Access, screen: &mut Screen, speed: f64) -> Result<Facts, Broken> {
+    Story::new(access, screen, speed)?.tell().await
+}
+
+fn conclude(
+    access: &Access,
+    screen: &mut Screen,
+    facts: &Facts,
+    latencies: &Settings,
+    speed: f64,
+    began: Instant,
+) -> ExitCode {
+    let proofs = proofs::judge(&facts.evidence);
+    screen.line("", Tone::Plain);
+    for proof in &proofs {
+        screen.line(&proof.line(), if proof.holds { Tone::Good } else { Tone::Bad });
+    }
+    screen.line("", Tone::Plain);
+    for line in summary::downtime(&facts.moments, latencies, speed) {
+        screen.line(&line, Tone::Plain);
+    }
+    let log = |path: &str| access.control("GET", path, &Value::Null).unwrap_or(Value::Null);
+    screen.line(&summary::effort(&log("calls"), &log("invocations")), Tone::Plain);
+    let (real, cloud) = (began.elapsed().as_secs_f64(), clock(facts.seconds));
+    screen.line(&format!("this run                     {real:.1} s for {cloud} of cloud time"), Tone::Plain);
+    let failed = proofs.iter().filter(|proof| !proof.holds).count();
+    if failed == 0 {
+        screen.line(&format!("All {} proofs hold.", proofs.len()), Tone::Good);
+        return ExitCode::SUCCESS;
+    }
+    screen.line(&format!("{failed} of {} proofs FAILED.", proofs.len()), Tone::Bad);
+    ExitCode::FAILURE
+}
+
+fn last_lines(logs: &std::path::Path) -> Vec<String> {
+    let text = match std::fs::read(logs) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => return vec![format!("the functions' output cannot be read: {error}")],
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(LAST_LINES);
+    let heading = format!("The functions' last {} lines of {}:", lines.len() - skipped, lines.len());
+    std::iter::once(heading).chain(lines.into_iter().skip(skipped).map(str::to_owned)).collect()
+}
+
+/// One sentence on standard error: place, value, remedy.
+fn refused(sentence: &str) -> ExitCode {
+    drop(writeln!(std::io::stderr().lock(), "perennial-demo: {sentence}"));
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_a_number_in_bounds() {
+        assert_eq!(speed("20"), Ok(20.0));
+        for wrong in ["0", "0.5", "61", "fast", "NaN", "inf", ""] {
+            assert_eq!(speed(wrong), Err("must be a number from 1 to 60, such as 20".to_owned()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_act_is_refused_with_the_known_ones() {
+        let refusal = Cli::try_parse_from(["perennial-demo", "--act", "pause"]).unwrap_err();
+        assert_eq!(refusal.exit_code(), 2);
+        assert!(refusal.to_string().contains("possible values: interruption"), "{refusal}");
+    }
+}
