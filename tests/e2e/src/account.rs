@@ -1,0 +1,321 @@
+//! One account in a local cloud with all functions running, as its operator sees it.
+//!
+//! Decides how many clouds run side by side, and how long is too long. Reads are made over the wire, never from the
+//! inside of a function.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use perennial_cloud::{FunctionOutput, Functions, Options, Server, StartError};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::story;
+use crate::view::{Image, Instance, Interface, Snapshot, Volume, items};
+use crate::wire::{self, from_attributes, from_xml, to_attributes};
+use crate::{Guest, binaries};
+
+/// Each cloud is seven busy processes: more than two at a time only slow each other down on a small machine.
+static CLOUDS: Semaphore = Semaphore::const_new(2);
+/// Real time after which a wait has failed. Generous, since nothing is decided by how long something takes.
+const TOO_LONG: Duration = Duration::from_secs(90);
+/// Real time between two looks.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+
+/// How an account's cloud is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Cloud seconds for each real second.
+    pub speed: f64,
+    /// Whether the functions run.
+    pub functions: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { speed: 60.0, functions: true }
+    }
+}
+
+/// A local cloud that serves one account. Its functions end with it.
+pub struct Account {
+    server: Arc<Server>,
+    log: PathBuf,
+    /// Nodes whose story is told when the test fails.
+    nodes: Mutex<BTreeSet<String>>,
+    _folder: tempfile::TempDir,
+    _permit: SemaphorePermit<'static>,
+}
+
+/// The project's template: the one source of triggers and table shapes.
+fn template() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../infra/template.yaml")
+}
+
+impl Account {
+    /// Starts a cloud with all functions.
+    ///
+    /// # Panics
+    /// If it cannot start, for instance because the functions are not built.
+    pub async fn start(setup: Setup) -> Account {
+        let Ok(permit) = CLOUDS.acquire().await else { panic!("the semaphore of clouds was closed") };
+        let folder = match tempfile::tempdir() {
+            Ok(folder) => folder,
+            Err(error) => panic!("no folder for the functions' log: {error}"),
+        };
+        let log = folder.path().join("functions.log");
+        let mut options = Options::new(template());
+        options.speed = setup.speed;
+        options.output = FunctionOutput::File(log.clone());
+        if setup.functions {
+            options.functions = Functions::Directory(binaries::directory());
+        }
+        let server = match Server::start(options).await {
+            Ok(server) => Arc::new(server),
+            Err(error @ StartError::Function { .. }) => panic!("{}", binaries::missing(&error.to_string())),
+            Err(error) => panic!("{error}"),
+        };
+        Account { server, log, nodes: Mutex::default(), _folder: folder, _permit: permit }
+    }
+
+    /// The cloud behind it.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A control request that must succeed; the path begins after `/_cloud/`.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn control(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.server.control(method, path, body);
+        assert_eq!(status, 200, "{method} {path} {body}: {answer}");
+        answer
+    }
+
+    /// What a listing control endpoint has, from entry `since` on.
+    fn listed(&self, path: &str, name: &str) -> Vec<Value> {
+        match self.control("GET", path, &Value::Null)[name].take() {
+            Value::Array(list) => list,
+            other => panic!("{path} has no list {name}: {other}"),
+        }
+    }
+
+    /// The AWS calls numbered above `since`.
+    pub fn calls(&self, since: u64) -> Vec<Value> {
+        self.listed(&format!("calls?since={since}"), "calls")
+    }
+
+    /// The number of the last AWS call so far.
+    pub fn last_call(&self) -> u64 {
+        self.calls(0).last().and_then(|call| call["seq"].as_u64()).unwrap_or_default()
+    }
+
+    /// All invocations so far.
+    pub fn invocations(&self) -> Vec<Value> {
+        self.listed("invocations", "invocations")
+    }
+
+    /// What was given up after all retries.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        self.listed("dead-letters", "deadLetters")
+    }
+
+    /// Own events about a node, in the order of publishing, repeats included.
+    pub fn own_events(&self, node: &str) -> Vec<Value> {
+        let mut events = self.listed("events", "events");
+        events.retain(|event| event["source"] == "perennial" && event["detail"]["node"] == node);
+        events
+    }
+
+    /// What the functions have written to their logs.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A DynamoDB call that must succeed.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn dynamodb(&self, operation: &str, body: &Value) -> Value {
+        let target = format!("DynamoDB_20120810.{operation}");
+        let answer = wire::post(self.server.address(), Some(&target), body.to_string()).await;
+        assert_eq!(answer.status, 200, "{operation} {body}: {}", answer.body);
+        match serde_json::from_str(&answer.body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{operation} answered no JSON: {error}: {}", answer.body),
+        }
+    }
+
+    /// An EC2 call that must succeed.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> Value {
+        let body = wire::query(action, parameters);
+        let answer = wire::post(self.server.address(), None, body.clone()).await;
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+        from_xml(&answer.body)
+    }
+
+    fn table(&self, kind: &str) -> &str {
+        let found = self.server.tables().iter().find(|name| name.ends_with(kind));
+        found.map_or_else(|| panic!("the template has no table {kind}"), String::as_str)
+    }
+
+    /// Puts a config item.
+    pub async fn put(&self, item: &Value) {
+        let id = item["id"].as_str().unwrap_or_default();
+        if let Some(node) = id.strip_prefix("node#") {
+            self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned());
+        }
+        let body = json!({"TableName": self.table("config"), "Item": to_attributes(item)});
+        self.dynamodb("PutItem", &body).await;
+    }
+
+    /// A config item as it stands, `_status` included.
+    pub async fn item(&self, node: &str) -> Value {
+        let key = json!({"id": {"S": format!("node#{node}")}});
+        let body = json!({"TableName": self.table("config"), "Key": key, "ConsistentRead": true});
+        from_attributes(&self.dynamodb("GetItem", &body).await["Item"])
+    }
+
+    /// The record of a node as the table has it, typed; null if there is none.
+    pub async fn raw_record(&self, node: &str) -> Value {
+        let key = json!({"pk": {"S": format!("node#{node}")}, "sk": {"S": "record"}});
+        let body = json!({"TableName": self.table("state"), "Key": key, "ConsistentRead": true});
+        self.dynamodb("GetItem", &body).await["Item"].take()
+    }
+
+    /// The record of a node as plain JSON; null if there is none.
+    pub async fn record(&self, node: &str) -> Value {
+        match self.raw_record(node).await {
+            Value::Null => Value::Null,
+            item => from_attributes(&item),
+        }
+    }
+
+    /// Puts a typed item into the state table, as somebody with a newer version would.
+    pub async fn put_state(&self, item: &Value) {
+        self.dynamodb("PutItem", &json!({"TableName": self.table("state"), "Item": item})).await;
+    }
+
+    /// The journal of a node, oldest first.
+    pub async fn journal(&self, node: &str) -> Vec<Value> {
+        let body = json!({"TableName": self.table("state"),
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)", "ConsistentRead": true,
+            "ExpressionAttributeValues": {":pk": {"S": format!("node#{node}")}, ":sk": {"S": "event#"}}});
+        items(&self.dynamodb("Query", &body).await["Items"]).iter().map(from_attributes).collect()
+    }
+
+    /// How many items the state table holds in all.
+    pub async fn state_items(&self) -> u64 {
+        let scanned = self.dynamodb("Scan", &json!({"TableName": self.table("state")})).await;
+        scanned["Count"].as_u64().unwrap_or_default()
+    }
+
+    async fn tagged(&self, action: &str, set: &str, node: &str, own: bool) -> Vec<Value> {
+        let mut parameters = vec![("Filter.1.Name", "tag:perennial:node"), ("Filter.1.Value.1", node)];
+        if own {
+            parameters.push(("Owner.1", "self"));
+        }
+        items(&self.ec2(action, &parameters).await[set]).to_vec()
+    }
+
+    /// The instances of a node, ended ones of the last hour included, oldest first.
+    pub async fn instances(&self, node: &str) -> Vec<Instance> {
+        let reservations = self.tagged("DescribeInstances", "reservationSet", node, false).await;
+        let mut all: Vec<&Value> = reservations.iter().flat_map(|it| items(&it["instancesSet"])).collect();
+        all.sort_by_key(|it| it["launchTime"].as_str().unwrap_or_default());
+        all.into_iter().map(Instance::read).collect()
+    }
+
+    /// One instance, whoever's it is.
+    pub async fn instance(&self, id: &str) -> Option<Instance> {
+        let answer = self.ec2("DescribeInstances", &[("InstanceId.1", id)]).await;
+        items(&answer["reservationSet"])
+            .iter()
+            .flat_map(|it| items(&it["instancesSet"]))
+            .map(Instance::read)
+            .next()
+    }
+
+    /// The instances of a node that have not ended.
+    pub async fn live(&self, node: &str) -> Vec<Instance> {
+        self.instances(node).await.into_iter().filter(Instance::is_live).collect()
+    }
+
+    /// The volumes of a node.
+    pub async fn volumes(&self, node: &str) -> Vec<Volume> {
+        self.tagged("DescribeVolumes", "volumeSet", node, false).await.iter().map(Volume::read).collect()
+    }
+
+    /// The snapshots of a node, oldest first.
+    pub async fn snapshots(&self, node: &str) -> Vec<Snapshot> {
+        let found = self.tagged("DescribeSnapshots", "snapshotSet", node, true).await;
+        let mut snapshots: Vec<Snapshot> = found.iter().map(Snapshot::read).collect();
+        snapshots.sort_by(|a, b| a.started.cmp(&b.started));
+        snapshots
+    }
+
+    /// The images of a node.
+    pub async fn images(&self, node: &str) -> Vec<Image> {
+        self.tagged("DescribeImages", "imagesSet", node, true).await.iter().map(Image::read).collect()
+    }
+
+    /// The network interfaces of a node.
+    pub async fn interfaces(&self, node: &str) -> Vec<Interface> {
+        let found = self.tagged("DescribeNetworkInterfaces", "networkInterfaceSet", node, false).await;
+        found.iter().map(Interface::read).collect()
+    }
+
+    /// How often a volume was written to, counting what it was made from.
+    pub fn writes(&self, volume: &str) -> u64 {
+        let contents = self.control("GET", &format!("volumes/{volume}"), &Value::Null);
+        contents["writes"].as_u64().unwrap_or_default()
+    }
+
+    /// A guest that from now on writes on whatever instance the node has.
+    #[must_use]
+    pub fn guest(&self, node: &str) -> Guest {
+        Guest::begin(Arc::clone(&self.server), node)
+    }
+
+    /// Looks again and again until `condition` gives something.
+    ///
+    /// # Panics
+    /// If that takes too long; the stories of all nodes are told then.
+    pub async fn until<T>(&self, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            assert!(begun.elapsed() < TOO_LONG, "{what}: not within {} real seconds", TOO_LONG.as_secs());
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+}
+
+impl Drop for Account {
+    /// A test that fails tells what happened in its cloud.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let account: &Account = self;
+        // The test's own runtime cannot be waited for from here; its workers still serve the cloud.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                    return;
+                };
+                story::tell(&runtime.block_on(story::of(account, &nodes)));
+            });
+        });
+    }
+}

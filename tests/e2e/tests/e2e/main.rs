@@ -1,0 +1,16 @@
+//! The real function binaries in the local cloud: what an operator sees in the account, and nothing else, is asserted.
+
+#[cfg(test)]
+mod capacity;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
+mod odd;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod support;
