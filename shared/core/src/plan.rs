@@ -333,6 +333,29 @@ pub(crate) enum Alive<'a> {
     Gone,
 }
 
+/// The instance of this cycle, or what comes of not having it.
+pub(crate) enum Present<'a> {
+    /// It lives.
+    Here(&'a InstanceFacts),
+    /// It has ended, and the node has moved on; or nobody knows, and the node waits.
+    Otherwise(Then),
+}
+
+/// Moves a node on whose instance has ended; what a living one means is the phase's own matter.
+pub(crate) fn present<'s>(draft: &mut Draft<'_>, seen: &'s Observation) -> Result<Present<'s>, Illegal> {
+    let ended = match alive(draft, seen) {
+        Alive::Yes(facts) => return Ok(Present::Here(facts)),
+        Alive::Unsure => {
+            let wait = draft.wait(limits::NEXT_TICK, "a read that shows the instance");
+            return Ok(Present::Otherwise(wait));
+        }
+        Alive::Ending(facts) => Some(facts),
+        Alive::Gone => None,
+    };
+    draft.ended(ended)?;
+    Ok(Present::Otherwise(Then::Look))
+}
+
 /// Judges the instance of this cycle. Not seeing it is no proof that it ended: EC2 may lag, and a
 /// terminated instance is shown for about an hour.
 pub(crate) fn alive<'s>(draft: &mut Draft<'_>, seen: &'s Observation) -> Alive<'s> {

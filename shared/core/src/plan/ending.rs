@@ -200,16 +200,16 @@ fn released(draft: &mut Draft<'_>) -> Result<(), Illegal> {
     draft.signal(Signal::Released, "everything kept is free")
 }
 
+/// Blocks a node whose record lacks what this phase is about.
+fn unknown(draft: &mut Draft<'_>, message: &str) -> Then {
+    let remedy = "Ask for help: nothing is deleted";
+    draft.block("root-unknown", message.to_owned(), remedy, limits::REFUSED_REST);
+    draft.wait(limits::NEXT_TICK, message)
+}
+
 pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
     let Some(root) = draft.record.root.clone() else {
-        let message = "the record names no root volume to capture".to_owned();
-        draft.block(
-            "root-unknown",
-            message.clone(),
-            "Ask for help: nothing is deleted",
-            limits::REFUSED_REST,
-        );
-        return Ok(draft.wait(limits::NEXT_TICK, message));
+        return Ok(unknown(draft, "the record names no root volume to capture"));
     };
     if draft.record.finals.is_empty() {
         draft.record.finals.push(FinalSnapshot {
@@ -311,14 +311,7 @@ fn again(draft: &mut Draft<'_>, why: String, failed: bool) -> Then {
 pub(super) fn imaging(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
     let complete = draft.record.finals.first().and_then(|f| f.snapshot_id.clone());
     let (Some(root), Some(snapshot)) = (draft.record.root.clone(), complete) else {
-        let message = "the record names no final snapshot to make an image of".to_owned();
-        draft.block(
-            "root-unknown",
-            message.clone(),
-            "Ask for help: nothing is deleted",
-            limits::REFUSED_REST,
-        );
-        return Ok(draft.wait(limits::NEXT_TICK, message));
+        return Ok(unknown(draft, "the record names no final snapshot to make an image of"));
     };
     let cycle = draft.record.cycle;
     let image = draft.record.image.get_or_insert(NodeImage {

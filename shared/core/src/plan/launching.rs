@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::{Alive, Draft, Then, alive, living};
+use super::{Draft, Present, Then, living, present};
 use crate::config::references::is_reserved;
 use crate::ids::VolumeId;
 use crate::launch::{Market, Obstacle, resolve, subnets_for};
@@ -193,23 +193,14 @@ pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
 
 /// Watches the launched instance until it runs or has ended.
 fn watch(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
-    match alive(draft, seen) {
-        Alive::Ending(facts) => {
-            draft.ended(Some(facts))?;
-            Ok(Then::Look)
-        }
-        Alive::Gone => {
-            draft.ended(None)?;
-            Ok(Then::Look)
-        }
-        Alive::Unsure => Ok(draft.wait(limits::NEXT_TICK, "a read that shows the launched instance")),
-        Alive::Yes(facts) => {
-            living::note_root(draft, facts);
-            if facts.state == InstanceState::Running {
-                draft.signal(Signal::Up, format!("{} runs", facts.id))?;
-                return Ok(Then::Look);
-            }
-            Ok(draft.expect(format!("{} to run", facts.id)))
-        }
+    let facts = match present(draft, seen)? {
+        Present::Here(facts) => facts,
+        Present::Otherwise(then) => return Ok(then),
+    };
+    living::note_root(draft, facts);
+    if facts.state == InstanceState::Running {
+        draft.signal(Signal::Up, format!("{} runs", facts.id))?;
+        return Ok(Then::Look);
     }
+    Ok(draft.expect(format!("{} to run", facts.id)))
 }

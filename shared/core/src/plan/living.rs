@@ -1,6 +1,6 @@
 //! While there is an instance: what must outlive it is secured, and what its success made needless goes.
 
-use super::{Alive, Draft, Then, alive};
+use super::{Draft, Present, Then, present};
 use crate::guard::{self, Verdict};
 use crate::journal::Kind;
 use crate::limits;
@@ -26,17 +26,9 @@ pub(crate) fn note_root(draft: &mut Draft<'_>, facts: &InstanceFacts) {
 }
 
 pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
-    let facts = match alive(draft, seen) {
-        Alive::Yes(facts) => facts,
-        Alive::Ending(facts) => {
-            draft.ended(Some(facts))?;
-            return Ok(Then::Look);
-        }
-        Alive::Gone => {
-            draft.ended(None)?;
-            return Ok(Then::Look);
-        }
-        Alive::Unsure => return Ok(draft.wait(limits::NEXT_TICK, "a read that shows the instance")),
+    let facts = match present(draft, seen)? {
+        Present::Here(facts) => facts,
+        Present::Otherwise(then) => return Ok(then),
     };
     if facts.state != InstanceState::Running {
         return Ok(draft.wait(limits::NEXT_TICK, format!("{} to run again", facts.id)));
@@ -104,17 +96,9 @@ fn describe_root(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
 }
 
 pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
-    let facts = match alive(draft, seen) {
-        Alive::Yes(facts) => facts,
-        Alive::Ending(facts) => {
-            draft.ended(Some(facts))?;
-            return Ok(Then::Look);
-        }
-        Alive::Gone => {
-            draft.ended(None)?;
-            return Ok(Then::Look);
-        }
-        Alive::Unsure => return Ok(draft.wait(limits::NEXT_TICK, "a read that shows the instance")),
+    let facts = match present(draft, seen)? {
+        Present::Here(facts) => facts,
+        Present::Otherwise(then) => return Ok(then),
     };
     let by_hand = matches!(facts.state, InstanceState::Stopping | InstanceState::Stopped);
     let noted = draft.record.instance.as_ref().is_some_and(|i| i.stop_noted);
@@ -213,17 +197,9 @@ pub(crate) fn word(needless: &Superseded) -> String {
 }
 
 pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
-    let facts = match alive(draft, seen) {
-        Alive::Yes(facts) => facts,
-        Alive::Ending(facts) => {
-            draft.ended(Some(facts))?;
-            return Ok(Then::Look);
-        }
-        Alive::Gone => {
-            draft.ended(None)?;
-            return Ok(Then::Look);
-        }
-        Alive::Unsure => return Ok(draft.wait(limits::NEXT_TICK, "a read that shows the instance")),
+    let facts = match present(draft, seen)? {
+        Present::Here(facts) => facts,
+        Present::Otherwise(then) => return Ok(then),
     };
     note_root(draft, facts);
     match facts.state {
