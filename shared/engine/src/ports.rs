@@ -1,7 +1,7 @@
 //! What the engine needs of the world, in our words.
 //!
 //! Cut by use; no type of any SDK appears here. Every call that can fail answers with a
-//! [`Failure`](perennial_core::failure::Failure) whose class says what to do; adapters never decide.
+//! [`Failure`] whose class says what to do; adapters never decide.
 
 use jiff::{SignedDuration, Timestamp};
 use perennial_core::config::{Status, TemplateSpec};

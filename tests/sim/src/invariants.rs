@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use perennial_cloud::model::{Instance, SnapshotState};
 use perennial_core::failure::Failure;
-use perennial_core::names::{TAG_DEPLOYMENT, TAG_NODE, TAG_PURPOSE, Tags};
+use perennial_core::names::{Purpose, TAG_DEPLOYMENT, TAG_NODE, TAG_PURPOSE, Tags};
 
 use crate::run::DEPLOYMENT;
 use crate::world::World;
@@ -17,6 +17,8 @@ pub struct Watch {
     /// What of ours may only go once its successor is proven: id and node of root volumes, node images and
     /// final snapshots seen so far.
     kept: BTreeMap<String, String>,
+    /// Nodes that have had as many completed rotated snapshots as they are to keep.
+    full: BTreeSet<String>,
     /// What was broken first, if anything was.
     pub broken: Option<String>,
     /// Failures that reached a handler.
@@ -49,7 +51,8 @@ impl Watch {
                 .bytes(world)
                 .or_else(|| one_instance(world))
                 .or_else(|| work_in_sight(world))
-                .or_else(|| self.successors(world));
+                .or_else(|| self.successors(world))
+                .or_else(|| self.rotation(world));
             if let Some(broken) = &mut self.broken {
                 broken.push_str(&format!(" (at {})", world.cloud.now()));
             }
@@ -97,6 +100,32 @@ impl Watch {
             let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| v.attachment.is_some());
             if taken_of.is_some_and(busy) {
                 return Some(format!("the final snapshot {id} was taken of a volume in use"));
+            }
+        }
+        None
+    }
+}
+
+impl Watch {
+    /// Once a line has as many completed snapshots as it is to keep, it never has fewer.
+    fn rotation(&mut self, world: &World) -> Option<String> {
+        let mut completed: BTreeMap<&str, u32> = BTreeMap::new();
+        for snapshot in world.cloud.snapshots().filter(|s| s.state == SnapshotState::Completed) {
+            let rotated = snapshot
+                .tags
+                .get(TAG_PURPOSE)
+                .is_some_and(|p| Purpose::ROTATED.iter().any(|rotated| rotated.as_str() == p));
+            if let Some(node) = snapshot.tags.get(TAG_NODE).filter(|_| rotated) {
+                *completed.entry(node).or_default() += 1;
+            }
+        }
+        for (node, record) in &world.records {
+            let Some(keep) = record.config().persist.root.as_ref().map(|root| root.keep) else { continue };
+            let n = completed.get(node.as_str()).copied().unwrap_or_default();
+            if n >= keep {
+                self.full.insert(node.clone());
+            } else if self.full.contains(node) {
+                return Some(format!("{node}: only {n} of {keep} completed snapshots are left"));
             }
         }
         None
