@@ -1,6 +1,6 @@
 //! What the operator wants of a node: the validated config and the problems of one that is not.
 //!
-//! A [`NodeConfig`] can only be had from [`parse`], which reports every problem at once, each with its
+//! A [`NodeConfig`] can only be had from [`parse()`], which reports every problem at once, each with its
 //! place, value and remedy. What an item refers to in AWS is checked by [`references`].
 
 mod parse;

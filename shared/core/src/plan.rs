@@ -1,6 +1,6 @@
 //! What comes next: the one function that decides for a node.
 //!
-//! [`look`] says what to read, [`plan`] decides from what was read. A plan is a changed record and one of
+//! [`look()`] says what to read, [`plan`] decides from what was read. A plan is a changed record and one of
 //! three things: a step to take, another look, or a wait. It never takes a step itself, never reads a
 //! clock, and decides the same from the same.
 

@@ -88,10 +88,15 @@ pub(crate) fn tick_by_another(world: &Handle) {
 }
 
 impl Run {
-    /// A fresh account with its tables.
+    /// A fresh account with its tables, and the latencies that the model has by itself.
     pub fn new(seed: u64, delivery: Delivery, faults: Plan) -> Self {
+        Self::in_account(seed, delivery, faults, Settings::default())
+    }
+
+    /// The same with other settings of the account.
+    pub fn in_account(seed: u64, delivery: Delivery, faults: Plan, settings: Settings) -> Self {
         let start = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56);
-        let mut cloud = Cloud::new(start, seed, Settings::default());
+        let mut cloud = Cloud::new(start, seed, settings);
         let defaults = cloud.seed_defaults();
         Self {
             world: World::around(cloud, faults),

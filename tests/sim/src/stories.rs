@@ -1,6 +1,7 @@
 //! Stories: what happens to a node, and what must be so in the end.
 
 use jiff::SignedDuration;
+use perennial_cloud::model::Settings;
 use perennial_core::names::{TAG_DEPLOYMENT, TAG_PURPOSE};
 use serde_json::{Value, json};
 
@@ -52,8 +53,11 @@ pub fn item_of(run: &Run, node: &str) -> Value {
 /// # Errors
 /// What was not as it must be.
 pub fn interrupted(seed: u64, delivery: Delivery, faults: Plan, taking: Taking) -> Result<Run, String> {
+    told_in(Run::new(seed, delivery, faults), faults, taking)
+}
+
+fn told_in(mut run: Run, faults: Plan, taking: Taking) -> Result<Run, String> {
     let minutes = SignedDuration::from_mins;
-    let mut run = Run::new(seed, delivery, faults);
     let item = item(&run);
     run.put(item);
     let live = |run: &Run| run.world.0.borrow().cloud.live_instances().next().map(|i| i.id.clone());
@@ -69,7 +73,8 @@ pub fn interrupted(seed: u64, delivery: Delivery, faults: Plan, taking: Taking) 
     let first = live(&run).unwrap_or_default();
     if taking == Taking::Unseen {
         // It runs, its guest writes and it is gone before any function is told.
-        run.world.0.borrow_mut().cloud.pass(SignedDuration::from_secs(15));
+        let boot = run.world.0.borrow().cloud.settings().boot + SignedDuration::from_secs(3);
+        run.world.0.borrow_mut().cloud.pass(boot);
         run.guests();
     }
     let before = run.record(NODE).and_then(|r| r.network).map(|n| (n.eni_id, n.private_ip));
@@ -112,7 +117,25 @@ pub fn of_seed(seed: u64) -> Result<Run, String> {
     };
     let faults = Plan::Random { seed, one_in: 8 + draw(3, 60), calls: 200 + draw(4, 600) };
     let told = |problem: String| format!("{taking:?}, {delivery:?}, {faults:?}: {problem}");
-    interrupted(seed, delivery, faults, taking).map_err(told)
+    let run = Run::in_account(seed, delivery, faults, account(&draw));
+    told_in(run, faults, taking).map_err(told)
+}
+
+/// An account whose latencies are drawn: snapshots that outlast several ticks, reads that lag behind.
+fn account(draw: &impl Fn(u64, u64) -> u64) -> Settings {
+    let seconds = |what: u64, least: u64, most: u64| {
+        SignedDuration::from_secs((least + draw(what, most - least + 1)) as i64)
+    };
+    Settings {
+        boot: seconds(5, 5, 90),
+        shut_down: seconds(6, 1, 120),
+        release_volume: seconds(7, 1, 30),
+        release_interface: seconds(8, 1, 30),
+        snapshot_base: seconds(9, 2, 150),
+        register_image: seconds(10, 2, 90),
+        read_lag: if draw(11, 3) == 0 { seconds(12, 1, 8) } else { SignedDuration::ZERO },
+        ..Settings::default()
+    }
 }
 
 /// What is not as it must be once all is quiet.
