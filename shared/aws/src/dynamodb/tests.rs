@@ -106,7 +106,7 @@ fn a_running_node_with_unpublished_events_is_due_soon_and_reads_back_unchanged()
     let detail = Detail::default();
     record.outbox.push(OwnEvent { kind: Kind::NodeRunning, time: record.updated_at, detail });
     let item = items::record_item("test", &record).unwrap();
-    assert_eq!(items::text_of(&item, WORK_AT), Some("2026-11-20T10:01:00Z"));
+    assert_eq!(items::text_of(&item, WORK_AT), Some("2026-11-20T10:00:45Z"));
     assert_eq!(read(&item), record);
     record.work_at = Some(at("2026-11-20T10:00:30Z"));
     let item = items::record_item("test", &record).unwrap();
