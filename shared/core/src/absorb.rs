@@ -25,6 +25,7 @@ pub fn absorb(record: Record, step: &Step, outcome: &Outcome, scope: Scope<'_>) 
 
 fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
     draft.record.not_before = None;
+    draft.record.stalled_since = None;
     match outcome {
         Outcome::Interface(facts) => {
             draft.note(format!("{} keeps the address {}", facts.id, facts.private_ip));
@@ -33,6 +34,7 @@ fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
                 private_ip: facts.private_ip,
                 subnet_id: facts.subnet.clone(),
                 zone: facts.zone.clone(),
+                missing_since: None,
             });
         }
         Outcome::Launched(facts) => adopt(draft, facts),
@@ -52,16 +54,27 @@ fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
                 image.id = Some(id.clone());
             }
         }
-        Outcome::NotOurs(why) => {
-            if let Step::Delete(needless) = step {
-                draft.note(format!("{} is left alone and handed over: {why}", word(needless)));
-                draft.record.forget(needless);
-            }
-        }
+        Outcome::NotOurs(why) => return not_ours(draft, step, why),
         Outcome::Done => done(draft, step),
         Outcome::Failed(_) => {}
     }
     draft.unblock();
+}
+
+/// What turned out not to be ours is left alone; where the node cannot go on without it, a person is told.
+fn not_ours(draft: &mut Draft<'_>, step: &Step, why: &str) {
+    match step {
+        Step::Delete(needless) => {
+            draft.note(format!("{} is left alone and handed over: {why}", word(needless)));
+            draft.record.forget(needless);
+            draft.unblock();
+        }
+        step => {
+            let message = format!("{} was not done: {why}", step.name());
+            let remedy = "Put the tags of Perennial back on the resource, or end it by hand";
+            draft.block(refusal_code(step), message, remedy, limits::REFUSED_REST);
+        }
+    }
 }
 
 fn done(draft: &mut Draft<'_>, step: &Step) {
@@ -74,7 +87,11 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
             draft.note(format!("{} of {instance} will outlive it", devices.join(", ")));
         }
         Step::KeepInterface { interface, .. } => draft.note(format!("{interface} will outlive its instance")),
-        Step::Terminate(id) => draft.note(format!("{id} is being terminated")),
+        Step::Terminate(id) => {
+            draft.note(format!("{id} is being terminated"));
+            // Reads may lag behind; asking once more would only add lines to the journal.
+            pause(draft, limits::RETRY_SOON);
+        }
         Step::CreateInterface(_) | Step::Launch(_) | Step::Snapshot(_) | Step::RegisterImage(_) => {}
     }
 }
@@ -106,6 +123,13 @@ fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
     match failure.class {
         // EC2 may hold on to a deregistered image's snapshot for minutes, and nothing waits for this.
         Class::NotYet if matches!(step, Step::Delete(_)) => pause(draft, limits::NEXT_TICK),
+        Class::NotYet | Class::NotFound | Class::NameTaken | Class::Retry
+            if draft.is_stalled(limits::QUIET) =>
+        {
+            let remedy =
+                "It should have passed by itself; look at what AWS names. It is tried again every minute";
+            draft.block("step-stalled", failure.to_string(), remedy, limits::LADDER_REST);
+        }
         Class::NotYet | Class::NotFound | Class::NameTaken => pause(draft, limits::NOT_YET_REST),
         Class::Retry => pause(draft, limits::RETRY_SOON),
         Class::TokenMismatch | Class::TokenSpent => {

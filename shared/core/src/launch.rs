@@ -239,7 +239,8 @@ pub fn image_for(record: &Record, template: &TemplateFacts) -> Option<ImageId> {
 fn own_image(record: &Record) -> Option<ImageId> {
     record.config().persist.root.as_ref()?;
     let image = record.image.as_ref().filter(|image| image.state == ImageState::Available)?;
-    image.id.clone()
+    // Any other cycle's image would be an older recovery point: resolving refuses it.
+    (image.cycle + 1 == record.cycle).then(|| image.id.clone()).flatten()
 }
 
 /// The subnets a node may be placed in, in the order in which this life tries them.
@@ -297,6 +298,13 @@ pub fn resolve(
             code: "template-unsupported",
             message: format!("version {} of the launch template sets {}", template.version, unsupported.what),
             remedy: unsupported.remedy.clone(),
+        });
+    }
+    if record.config().persist.root.is_some() && record.image.is_some() && own_image(record).is_none() {
+        return Err(Obstacle {
+            code: "image-stale",
+            message: "the node image that the record names is not the one of the cycle before".to_owned(),
+            remedy: "Ask for help: nothing older is launched by itself, and nothing is deleted".to_owned(),
         });
     }
     let image = image_for(record, template).and_then(|id| seen.images.get(&id)).ok_or_else(|| Obstacle {

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{NodeName, VolumeId};
+use crate::ids::{InterfaceId, NodeName, VolumeId};
 use crate::limits::WORK_SHARDS;
 
 /// Tags as AWS has them.
@@ -100,9 +100,10 @@ impl Names<'_> {
         self.key("launch", &[&cycle.to_string(), &attempt.to_string()])
     }
 
-    /// Client token of the node's network interface.
-    pub fn interface(&self, attempt: u32) -> String {
-        self.key("interface", &[&attempt.to_string()])
+    /// Client token of the node's network interface; of one that replaces a lost one, with its id.
+    pub fn interface(&self, attempt: u32, lost: Option<&InterfaceId>) -> String {
+        let lost = lost.map_or("", InterfaceId::as_str);
+        self.key("interface", &[&attempt.to_string(), lost])
     }
 
     /// Key of the snapshot taken at an interruption notice.
@@ -233,7 +234,8 @@ mod tests {
             names(&b, "l1").launch(1, 1),
             names(&a, "l1").launch(11, 1),
             names(&a, "l1").launch(1, 11),
-            names(&a, "l1").interface(1),
+            names(&a, "l1").interface(1, None),
+            names(&a, "l1").interface(1, Some(&InterfaceId::new("eni-1"))),
         ] {
             assert_ne!(one, other);
         }

@@ -195,6 +195,7 @@ impl<'a> Draft<'a> {
         self.record.phase_since = now;
         self.record.reason = reason.into();
         self.record.not_before = None;
+        self.record.stalled_since = None;
         self.note(format!("{from} → {to} after {spent} s: {}", self.record.reason));
         self.unblock();
         Ok(())
@@ -283,6 +284,25 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether what should have passed by itself has lasted so long that a person must be told.
+    pub(crate) fn is_stalled(&mut self, patience: SignedDuration) -> bool {
+        let now = self.scope.now;
+        let since = *self.record.stalled_since.get_or_insert(now);
+        now.duration_since(since) >= patience
+    }
+
+    /// Leaves everything that is superseded, and what the present cycle was launched from, to the
+    /// operator: the next instance does not descend from it, so nothing it does can prove it needless.
+    pub(crate) fn hand_over_all(&mut self, why: &str) {
+        for needless in self.record.needless() {
+            self.note(format!("{} is left alone and handed over: {why}", word(&needless)));
+            self.record.forget(&needless);
+        }
+        self.record.superseded.clear();
+        self.record.image = None;
+        self.record.finals.clear();
+    }
+
     /// Begins the next cycle: nothing of the last instance is left in it.
     pub(crate) fn begin_cycle(&mut self) {
         let record = &mut self.record;
@@ -291,7 +311,7 @@ impl<'a> Draft<'a> {
         record.root = None;
         record.notice = None;
         record.intent = None;
-        record.unseen_key = None;
+        record.unseen = None;
         record.attempts = 0;
         record.rung = 0;
     }

@@ -71,9 +71,15 @@ pub struct Record {
     /// The launch under way: written before the call, so that no crash can double it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<LaunchIntent>,
-    /// The token of a launch whose instance ended before anyone saw it: its volumes carry it as their key.
+    /// The launch of this cycle, if its instance ended before anyone saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unseen_key: Option<String>,
+    pub unseen: Option<Unseen>,
+    /// The first cycle whose data the present root descends from: nothing older counts as superseded by it.
+    #[serde(default)]
+    pub descent: u32,
+    /// Since when the step at hand has met nothing but refusals that should have passed by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_since: Option<Timestamp>,
     /// How many launches this cycle has tried.
     #[serde(default)]
     pub attempts: u32,
@@ -134,6 +140,10 @@ pub struct Instance {
     pub launched_at: Option<Timestamp>,
     /// The token of its launch, which its volumes carry as their key.
     pub key: String,
+    /// Whether it was launched from the node image of the cycle before: only such an instance proves that
+    /// what that image holds is not needed elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heir: bool,
     /// What an image of it must say about itself.
     #[serde(default)]
     pub platform: Platform,
@@ -165,6 +175,29 @@ pub struct Root {
     /// When a read first did not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
+    /// Another volume that a read showed in its place; a second read makes it the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<Replacement>,
+}
+
+/// A volume that was seen in the root's place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replacement {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// When it was first seen there.
+    pub seen_at: Timestamp,
+}
+
+/// A launch whose instance ended before anyone saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unseen {
+    /// Its token, which its volumes carry as their key.
+    pub key: String,
+    /// The image it was launched from, which tells what an image of its root must say.
+    pub image_id: ImageId,
 }
 
 /// The kept network interface.
@@ -179,6 +212,9 @@ pub struct Network {
     pub subnet_id: SubnetId,
     /// Its zone, which binds the node.
     pub zone: String,
+    /// When a read first did not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
 }
 
 /// A final snapshot.
@@ -194,6 +230,9 @@ pub struct FinalSnapshot {
     pub state: SnapshotState,
     /// Which attempt it is; a failed snapshot is taken again.
     pub attempt: u32,
+    /// The failed attempt before, until it is deleted: failed snapshots count against the volume's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<SnapshotId>,
     /// When a read first did not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
@@ -338,7 +377,9 @@ impl Record {
             image: None,
             superseded: Vec::new(),
             intent: None,
-            unseen_key: None,
+            unseen: None,
+            descent: 0,
+            stalled_since: None,
             attempts: 0,
             rung: 0,
             claim: None,
@@ -389,7 +430,12 @@ impl Record {
         match gone {
             Superseded::Volume(_) => {}
             Superseded::Image(id) => self.image = self.image.take().filter(|i| i.id.as_ref() != Some(id)),
-            Superseded::Snapshot(id) => self.finals.retain(|f| f.snapshot_id.as_ref() != Some(id)),
+            Superseded::Snapshot(id) => {
+                self.finals.retain(|f| f.snapshot_id.as_ref() != Some(id));
+                for last in &mut self.finals {
+                    last.failed = last.failed.take().filter(|failed| failed != id);
+                }
+            }
         }
     }
 
@@ -405,6 +451,7 @@ impl Record {
             node: self.name.clone(),
             life: self.life.clone(),
             cycle: self.cycle,
+            descent: self.descent,
             instance: instance.id.clone(),
             volume: root.volume_id.clone(),
             device: root.device_name.clone(),
@@ -430,6 +477,9 @@ pub struct Steady {
     pub life: String,
     /// Its cycle.
     pub cycle: u32,
+    /// The first cycle of its root's descent.
+    #[serde(default)]
+    pub descent: u32,
     /// Its instance.
     pub instance: InstanceId,
     /// Its root volume.

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 
 use crate::ids::{InstanceId, NodeName, SnapshotId, VolumeId};
 use crate::limits;
-use crate::names::{Names, Purpose, TAG_DEVICE, TAG_LIFE, TAG_NODE, Tags, due_slot, has_key, has_purpose};
+use crate::names::{
+    Names, Purpose, TAG_CYCLE, TAG_DEVICE, TAG_LIFE, TAG_NODE, Tags, due_slot, has_key, has_purpose,
+};
 use crate::observation::{InstanceFacts, InstanceState, SnapshotFacts, SnapshotState};
 use crate::record::{SCHEMA_VERSION, Steady};
 use crate::step::SnapshotRequest;
@@ -57,13 +59,19 @@ pub fn todo(
     todo
 }
 
-/// Whether a snapshot belongs to the line of a node's root and is one that rotation may count.
+/// Whether a snapshot belongs to the line of a node's root and is one that rotation may count. What was
+/// taken before the present root's descent began is neither counted nor touched.
 fn in_line(snapshot: &SnapshotFacts, steady: &Steady, deployment: &str) -> bool {
     let names = Names { deployment, node: &steady.node, life: &steady.life };
     snapshot.own
         && names.owns(&snapshot.tags)
         && Purpose::ROTATED.iter().any(|purpose| has_purpose(&snapshot.tags, *purpose))
         && snapshot.tags.get(TAG_DEVICE).is_none_or(|device| *device == steady.device)
+        && cycle_of(snapshot).is_some_and(|cycle| cycle >= steady.descent)
+}
+
+fn cycle_of(snapshot: &SnapshotFacts) -> Option<u32> {
+    snapshot.tags.get(TAG_CYCLE)?.parse().ok()
 }
 
 /// The periodic snapshot that is due, if one is and nothing stands against it.
@@ -152,6 +160,7 @@ mod tests {
             node: NodeName::parse("db").unwrap(),
             life: "l1".into(),
             cycle: 1,
+            descent: 0,
             instance: InstanceId::new("i-1"),
             volume: VolumeId::new("vol-1"),
             device: "/dev/xvda".into(),
@@ -274,5 +283,7 @@ mod tests {
         line[2].tags.insert(TAG_DEVICE.into(), "/dev/sdb".into());
         let one = Steady { keep: 1, ..steady() };
         assert_eq!(decide(&one, &line, InstanceState::Running).1, ["snap-1"]);
+        let another_descent = Steady { cycle: 2, descent: 2, ..one };
+        assert_eq!(decide(&another_descent, &line, InstanceState::Running).1, [""; 0]);
     }
 }

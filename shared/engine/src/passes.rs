@@ -69,13 +69,22 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// A failure of the reads that say what there is to do.
     pub async fn reconcile(&self) -> Reply<Tick> {
         let mut tick = Tick::default();
-        self.reconcile_configs(&mut tick).await?;
-        let mut nodes: BTreeSet<NodeName> = BTreeSet::new();
+        // What is due comes before all: no other read that fails may keep a recovery waiting.
         let due = self.store.due(whole_second(self.clock.now())).await?;
+        if let Err(failure) = self.reconcile_configs(&mut tick).await {
+            tick.failed += 1;
+            tracing::warn!(code = %failure.code, "the config items were not read: {failure}");
+        }
+        let drifted = self.drifted().await.unwrap_or_else(|failure| {
+            tick.failed += 1;
+            tracing::warn!(code = %failure.code, "the running instances were not read: {failure}");
+            Vec::new()
+        });
+        let mut nodes: BTreeSet<NodeName> = BTreeSet::new();
         // The longest due first: a set would lose that order, so it only weeds out doubles.
         let due =
             due.into_iter().map(|due| due.node).filter(|node| nodes.insert(node.clone())).collect::<Vec<_>>();
-        let drifted = self.drifted().await?.into_iter().filter(|node| nodes.insert(node.clone()));
+        let drifted = drifted.into_iter().filter(|node| nodes.insert(node.clone()));
         let all: Vec<NodeName> = due.into_iter().chain(drifted.collect::<Vec<_>>()).collect();
         // Side by side, since a node may spend its time polling while others could go on.
         let patience = if all.len() <= IDLE_AT_MOST { Patience::Idle } else { Patience::Events };
@@ -216,8 +225,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 /// Whether a running node's instance needs a closer look.
 fn has_drifted(node: &Steady, fleet: &BTreeMap<InstanceId, InstanceFacts>) -> bool {
     let Some(instance) = fleet.get(&node.instance) else { return true };
-    let root_at_risk = node.snapshot_every.is_some()
-        && instance.volumes.iter().any(|v| v.volume == node.volume && v.delete_on_termination);
+    let root = instance.volumes.iter().find(|volume| volume.device == instance.root_device);
+    let root_at_risk = root.is_some_and(|root| {
+        root.volume != node.volume || (node.snapshot_every.is_some() && root.delete_on_termination)
+    });
     let interface_at_risk = instance
         .interfaces
         .iter()

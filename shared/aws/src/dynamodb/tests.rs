@@ -39,6 +39,7 @@ fn running() -> Record {
         image_id: ImageId::new("ami-1"),
         launched_at: None,
         key: "k".into(),
+        heir: false,
         platform: Platform::default(),
         missing_since: None,
         ended_at: None,
@@ -50,6 +51,7 @@ fn running() -> Record {
         shape: VolumeShape::default(),
         available_at: None,
         missing_since: None,
+        replaced_by: None,
     });
     record
 }

@@ -48,8 +48,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             let message = "the instance ended before it had a volume".to_owned();
             let why = format!("{message}: {}", draft.record.reason);
             draft.record.instance = None;
-            draft.record.unseen_key = None;
-            draft.record.rung += 1;
+            draft.record.unseen = None;
             draft.signal(Signal::CameToNothing, why.clone())?;
             let remedy =
                 "It is tried again; check the instance's state reason, KMS rights of the image above all";
@@ -93,6 +92,9 @@ fn root_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
             Err(held) => return held,
         }
     }
+    if let Some(swapped) = draft.record.root.as_ref().and_then(|root| root.replaced_by.clone()) {
+        return root_changed(draft, &swapped.volume_id);
+    }
     let now = draft.now();
     let instance = draft.record.instance.as_ref().map(|i| i.id.clone());
     let Some(root) = draft.record.root.as_mut() else { return Held::Free };
@@ -101,7 +103,7 @@ fn root_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
         None => {
             let since = *root.missing_since.get_or_insert(now);
             let id = root.volume_id.clone();
-            missing_root(draft, &id, since)
+            missing_root(draft, seen, &id, since)
         }
         Some(volume) => {
             root.missing_since = None;
@@ -126,33 +128,46 @@ fn root_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
     }
 }
 
+/// Blocks a node whose root was swapped so shortly before its end that only one read showed the new one.
+fn root_changed(draft: &mut Draft<'_>, new: &VolumeId) -> Held {
+    let known = draft.record.root.as_ref().map(|r| r.volume_id.to_string()).unwrap_or_default();
+    let message = format!("{new} took the place of the root volume {known} just before the instance ended");
+    let remedy = "Which of the two is the root nobody but you can tell: nothing is captured or deleted. Register an \
+                  image from a snapshot of the right one, name it in launch.image, take persist.root out until the \
+                  node runs, and put it back";
+    draft.block("root-changed", message.clone(), remedy, limits::REFUSED_REST);
+    Held::Blocked(message)
+}
+
 /// Finds the root of an instance that ended before anyone saw its volumes, by the key of its launch.
 fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
     let Some(key) = seen.look.volume_key.clone() else { return Err(Held::Soon("a look by key".to_owned())) };
     let made: Vec<&VolumeFacts> =
         seen.volumes.values().filter(|v| has_key(&v.tags, &key) && draft.names().owns(&v.tags)).collect();
-    let image = draft.record.instance.as_ref().and_then(|i| seen.images.get(&i.image_id));
+    let launched_from = draft.record.instance.as_ref().map(|i| &i.image_id);
+    let launched_from = launched_from.or(draft.record.unseen.as_ref().map(|u| &u.image_id));
+    let image = launched_from.and_then(|id| seen.images.get(id));
     let source = image
         .and_then(|image| image.root_snapshot.clone())
         .or_else(|| draft.record.image.as_ref().map(|i| i.snapshot_id.clone()));
-    let root = match made.as_slice() {
-        [] => None,
-        [only] => Some(*only),
-        several => several.iter().copied().find(|v| v.source.is_some() && v.source == source),
-    };
-    if let Some(volume) = root {
-        let device = image.map(|i| i.root_device.clone()).or_else(|| volume.device.clone());
+    // All volumes of a launch carry its key: the root is the one made from the image's root snapshot.
+    let root = made.iter().copied().find(|v| v.source.is_some() && v.source == source);
+    if let Some((volume, device)) = root.zip(image.map(|i| i.root_device.clone())) {
         draft.note(format!("{} is the root of the ended instance, found by its key", volume.id));
         return Ok(Root {
             volume_id: volume.id.clone(),
-            device_name: device.unwrap_or_else(|| "/dev/xvda".to_owned()),
+            device_name: device,
             shape: volume.shape.clone(),
             available_at: None,
             missing_since: None,
+            replaced_by: None,
         });
     }
+    if !made.is_empty() && !draft.is_stalled(limits::QUIET) {
+        return Err(Held::Later("a read that shows which volume of the launch is the root".to_owned()));
+    }
     if !made.is_empty() {
-        let message = "the ended instance left several volumes, and none is provably its root".to_owned();
+        let message = "the ended instance left volumes, and none is provably its root".to_owned();
         draft.block("root-unknown", message.clone(), "Ask for help: nothing is deleted", limits::NEXT_TICK);
         return Err(Held::Blocked(message));
     }
@@ -163,14 +178,20 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
     }
 }
 
-fn missing_root(draft: &mut Draft<'_>, id: &VolumeId, since: Timestamp) -> Held {
+fn missing_root(draft: &mut Draft<'_>, seen: &Observation, id: &VolumeId, since: Timestamp) -> Held {
     if draft.now().duration_since(since) < limits::QUIET {
         return Held::Later(format!("a read that shows the root volume {id}"));
     }
-    let message =
-        format!("the root volume {id} does not exist any more, and no snapshot holds every byte of it");
-    let remedy = "Nothing older is used by itself and nothing is deleted. The node's snapshots are listed by the tag \
-                  perennial:node; restore by hand from the newest one";
+    let mut left: Vec<_> = seen.snapshots.values().filter(|s| s.volume == *id).collect();
+    left.sort_by_key(|s| std::cmp::Reverse(s.started_at));
+    let left: Vec<_> = left.iter().map(|s| format!("{} of {}", s.id, s.started_at)).collect();
+    let left = if left.is_empty() { "none".to_owned() } else { left.join(", ") };
+    let message = format!(
+        "the root volume {id} does not exist any more, and no snapshot holds every byte of it; older ones: {left}"
+    );
+    let remedy = "Nothing older is used by itself and nothing is deleted. To accept the loss: register an image from \
+                  one of these snapshots, name it in launch.image, take persist.root out until the node runs, and \
+                  put it back";
     draft.block("data-missing", message.clone(), remedy, limits::REFUSED_REST);
     Held::Blocked(message)
 }
@@ -187,9 +208,13 @@ fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
 /// Goes on from a free root: to its final snapshot, or straight to the next launch.
 fn released(draft: &mut Draft<'_>) -> Result<(), Illegal> {
     if draft.record.config().persist.root.is_none() {
-        // It may have outlived the instance, since it once was to be kept.
-        let left = draft.record.root.as_ref().map(|root| Superseded::Volume(root.volume_id.clone()));
-        draft.record.superseded.extend(left);
+        // It may have outlived the instance, since it once was to be kept. The next one starts from
+        // another image, so nothing it does can prove that this is not needed.
+        draft.hand_over_all("root persistence is off");
+        if let Some(root) = &draft.record.root {
+            let id = root.volume_id.clone();
+            draft.note(format!("the root volume {id}, if it still exists, is left alone and handed over"));
+        }
         draft.begin_cycle();
         return draft.signal(Signal::ReleasedBare, "nothing of the root is kept");
     }
@@ -217,10 +242,14 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             volume_id: root.volume_id.clone(),
             state: SnapshotState::Pending,
             attempt: 1,
+            failed: None,
             missing_since: None,
         });
     }
     let last = draft.record.finals[0].clone();
+    if let Some(failed) = last.failed {
+        return Ok(draft.act(Step::Delete(Superseded::Snapshot(failed))));
+    }
     let Some(id) = last.snapshot_id else {
         return Ok(take_final(draft, seen, &root, last.attempt));
     };
@@ -270,7 +299,7 @@ fn take_final(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u
                 let since =
                     draft.record.root.as_mut().map(|r| *r.missing_since.get_or_insert(draft.scope.now));
                 let now = draft.now();
-                match missing_root(draft, &root.volume_id, since.unwrap_or(now)) {
+                match missing_root(draft, seen, &root.volume_id, since.unwrap_or(now)) {
                     Held::Blocked(why) | Held::Later(why) | Held::Soon(why) => {
                         draft.wait(limits::NEXT_TICK, why)
                     }
@@ -294,16 +323,21 @@ fn is_final_of(draft: &Draft<'_>, root: &Root, snapshot: &SnapshotFacts) -> bool
         && root.available_at.is_some_and(|since| snapshot.started_at >= since)
 }
 
-/// Takes the final snapshot once more: the volume is still there. A failed one goes with the superseded.
+/// Takes the final snapshot once more: the volume is still there. A failed one is deleted first, since
+/// it counts against the volume's limit and holds nothing; and a person is told.
 fn again(draft: &mut Draft<'_>, why: String, failed: bool) -> Then {
     draft.note(format!("{why}: it is taken again"));
+    if failed {
+        let remedy = "It is taken again every minute; look at the rights on the volume's KMS key above all";
+        draft.block("snapshot-failed", why, remedy, limits::LADDER_REST);
+    }
     let last = &mut draft.record.finals[0];
     last.attempt += 1;
     last.state = SnapshotState::Pending;
     last.missing_since = None;
     let old = last.snapshot_id.take();
     if failed {
-        draft.record.superseded.extend(old.map(Superseded::Snapshot));
+        last.failed = old;
     }
     Then::Look
 }
@@ -375,6 +409,13 @@ fn register(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32
             }
         }
     }
+    // Without the instance's own word its image's must do; a guess would make an image that does not boot.
+    let unseen = record.unseen.as_ref().and_then(|u| seen.images.get(&u.image_id)).map(|i| &i.platform);
+    let Some(platform) = record.instance.as_ref().map(|i| &i.platform).or(unseen).cloned() else {
+        let message =
+            "neither the ended instance nor the image it was launched from tells how its root boots";
+        return unknown(draft, message);
+    };
     let key = names.image(record.cycle, attempt);
     let tags = names.tags(&record.config().tags, record.cycle, Purpose::Image, &key);
     let request = ImageRequest {
@@ -383,7 +424,7 @@ fn register(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32
         root_device: root.device_name.clone(),
         snapshot,
         shape: root.shape.clone(),
-        platform: record.instance.as_ref().map(|i| i.platform.clone()).unwrap_or_default(),
+        platform,
         tags,
     };
     draft.act(Step::RegisterImage(Box::new(request)))
@@ -391,6 +432,9 @@ fn register(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32
 
 fn register_again(draft: &mut Draft<'_>, why: String) -> Then {
     draft.note(format!("{why}: it is registered again"));
+    let remedy =
+        "It is registered again every minute under another name; the final snapshot is complete and kept";
+    draft.block("image-failed", why, remedy, limits::LADDER_REST);
     let old = draft.record.image.as_mut().and_then(|image| {
         image.attempt += 1;
         image.state = ImageState::Pending;

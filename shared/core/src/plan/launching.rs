@@ -4,17 +4,21 @@
 //! but "what became of it": read by token and by key first, repeated identically only while the token is
 //! young, and given up only when reads have shown nothing for ten minutes.
 
+use std::net::Ipv4Addr;
+
 use jiff::Timestamp;
 
 use super::{Draft, Present, Then, living, present};
 use crate::config::references::is_reserved;
-use crate::ids::VolumeId;
+use crate::ids::{SubnetId, VolumeId};
 use crate::launch::{Market, Obstacle, resolve, subnets_for};
 use crate::limits;
 use crate::names::{Purpose, has_key};
-use crate::observation::{InstanceFacts, InstanceState, InterfaceState, Observation, SubnetFacts};
+use crate::observation::{
+    InstanceFacts, InstanceState, InterfaceFacts, InterfaceState, Observation, SubnetFacts,
+};
 use crate::phase::{Illegal, Signal};
-use crate::record::{Instance, LaunchIntent};
+use crate::record::{Instance, LaunchIntent, Unseen};
 use crate::step::{InterfaceRequest, Step};
 
 pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
@@ -42,6 +46,10 @@ pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
 /// Sends the launch of the present rung, or rests when there is none left.
 fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     match resolve(&draft.record, seen, draft.scope.deployment) {
+        // One read that does not show a thing proves nothing: it may have been made a moment ago.
+        Err(obstacle) if obstacle.code.ends_with("-missing") && !draft.is_stalled(limits::NEXT_TICK) => {
+            draft.poll(obstacle.message)
+        }
         Err(obstacle) => obstructed(draft, &obstacle),
         Ok(None) => {
             draft.record.rung = 0;
@@ -52,6 +60,7 @@ fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
             draft.wait(limits::LADDER_REST, "capacity")
         }
         Ok(Some(request)) => {
+            draft.record.stalled_since = None;
             draft.record.attempts += 1;
             draft.note(format!(
                 "launching {} {} in {} from {}",
@@ -91,34 +100,67 @@ fn interface(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
         let remedy = "correct launch.subnets or persist.network.privateIp".to_owned();
         return Some(obstructed(draft, &Obstacle { code: "no-subnet", message, remedy }));
     };
-    let names = draft.names();
-    let token = names.interface(draft.record.attempts + 1);
-    let request = InterfaceRequest {
-        subnet: subnet.id.clone(),
-        private_ip: wanted,
-        groups: template.groups.clone(),
-        tags: names.tags(&draft.record.config().tags, draft.record.cycle, Purpose::Interface, &token),
-        description: format!("kept for the node {} by Perennial", draft.record.name),
+    let token = draft.names().interface(draft.record.attempts + 1, None);
+    Some(create_interface(draft, token, subnet.id.clone(), wanted, template.groups.clone()))
+}
+
+fn create_interface(
+    draft: &mut Draft<'_>,
+    token: String,
+    subnet: SubnetId,
+    private_ip: Option<Ipv4Addr>,
+    groups: Vec<String>,
+) -> Then {
+    let tags =
+        draft.names().tags(&draft.record.config().tags, draft.record.cycle, Purpose::Interface, &token);
+    let description = format!("kept for the node {} by Perennial", draft.record.name);
+    draft.act(Step::CreateInterface(InterfaceRequest {
         token,
-    };
-    Some(draft.act(Step::CreateInterface(request)))
+        subnet,
+        private_ip,
+        groups,
+        tags,
+        description,
+    }))
 }
 
 /// Holds the launch back until the kept interface is free.
 fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
     let kept = draft.record.network.clone()?;
     match seen.interfaces.get(&kept.eni_id) {
-        Some(facts) if facts.state == InterfaceState::Available => None,
-        Some(_) => Some(draft.poll(format!("{} to become available", kept.eni_id))),
+        Some(facts) if facts.state == InterfaceState::Available => {
+            if let Some(network) = draft.record.network.as_mut() {
+                network.missing_since = None;
+            }
+            None
+        }
+        Some(facts) => Some(interface_in_use(draft, facts)),
         None => {
-            let message =
-                format!("the kept interface {} with {} was not found", kept.eni_id, kept.private_ip);
-            let remedy = "If it was just made this passes by itself; if it was deleted, its address is lost \
-                          until an interface with it exists again";
-            draft.block("interface-missing", message, remedy, limits::RETRY_SOON);
-            Some(draft.wait(limits::NEXT_TICK, "the kept interface"))
+            let now = draft.now();
+            let since = draft.record.network.as_mut().map(|n| *n.missing_since.get_or_insert(now));
+            let since = since.unwrap_or(now);
+            if now.duration_since(since) < limits::QUIET {
+                return Some(draft.wait(limits::NEXT_TICK, format!("a read that shows {}", kept.eni_id)));
+            }
+            // It was deleted; its address can be had again unless somebody took it.
+            let groups = seen.template.as_ref().map(|t| t.groups.clone()).unwrap_or_default();
+            let token = draft.names().interface(draft.record.attempts + 1, Some(&kept.eni_id));
+            Some(create_interface(draft, token, kept.subnet_id, Some(kept.private_ip), groups))
         }
     }
+}
+
+fn interface_in_use(draft: &mut Draft<'_>, facts: &InterfaceFacts) -> Then {
+    let what = format!("{} to become available", facts.id);
+    if !draft.is_stalled(limits::RELEASE_OVERDUE) {
+        return draft.poll(what);
+    }
+    let holder = facts.attached_to.as_ref().map_or("something".to_owned(), ToString::to_string);
+    let message = format!("the kept interface {} is in use by {holder}", facts.id);
+    let remedy =
+        "Detach it from there, or terminate that instance; the node goes on as soon as it is available";
+    draft.block("interface-in-use", message, remedy, limits::NEXT_TICK);
+    draft.wait(limits::NEXT_TICK, what)
 }
 
 /// Finds out what became of a launch that was written down and perhaps sent.
@@ -156,7 +198,7 @@ fn volume_without_instance(draft: &mut Draft<'_>, volume: VolumeId, attached: bo
     // The instance lived and ended unseen; its volume may hold what its guest wrote.
     if let Some(intent) = draft.record.intent.take() {
         draft.note(format!("the launch {} made {volume}, and its instance is gone", intent.request.token));
-        draft.record.unseen_key = Some(intent.request.token);
+        draft.record.unseen = Some(Unseen { key: intent.request.token, image_id: intent.request.image_id });
     }
     draft.ended(None)?;
     Ok(Then::Look)
@@ -172,6 +214,10 @@ fn quiet(draft: &mut Draft<'_>, now: Timestamp) -> bool {
 /// Takes an instance that a launch of this node made as the one of this cycle.
 pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
     let key = draft.record.intent.take().map(|i| i.request.token).or_else(|| facts.client_token.clone());
+    let heir = draft.record.image.as_ref().is_some_and(|image| image.id.as_ref() == Some(&facts.image));
+    if !heir {
+        draft.record.descent = draft.record.cycle;
+    }
     draft.record.instance = Some(Instance {
         id: facts.id.clone(),
         instance_type: facts.instance_type.clone(),
@@ -180,12 +226,14 @@ pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         image_id: facts.image.clone(),
         launched_at: facts.launched_at.map(crate::names::whole_second),
         key: key.unwrap_or_default(),
+        heir,
         platform: facts.platform.clone(),
         missing_since: None,
         ended_at: None,
         stop_noted: false,
     });
     draft.record.not_before = None;
+    draft.record.stalled_since = None;
     draft.unblock();
     living::note_root(draft, facts);
     draft.note(format!("{} is {} {}", facts.id, facts.instance_type, facts.zone));

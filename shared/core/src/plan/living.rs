@@ -7,22 +7,41 @@ use crate::limits;
 use crate::names::Purpose;
 use crate::observation::{InstanceFacts, InstanceState, Observation, SnapshotState};
 use crate::phase::{Illegal, Signal};
-use crate::record::{Root, Superseded};
+use crate::record::{Replacement, Root, Superseded};
 use crate::step::{SnapshotRequest, Step};
 
-/// Writes down the root volume while the instance still shows it: a terminated one shows none.
+/// Writes down the root volume while the instance still shows it: a terminated one shows none. A root
+/// that was swapped by hand is followed once two reads have shown it.
 pub(crate) fn note_root(draft: &mut Draft<'_>, facts: &InstanceFacts) {
-    if draft.record.root.is_some() {
-        return;
-    }
-    let Some(root) = facts.volumes.iter().find(|volume| volume.device == facts.root_device) else { return };
-    draft.record.root = Some(Root {
-        volume_id: root.volume.clone(),
-        device_name: root.device.clone(),
+    let Some(seen) = facts.volumes.iter().find(|volume| volume.device == facts.root_device) else { return };
+    let root = Root {
+        volume_id: seen.volume.clone(),
+        device_name: seen.device.clone(),
         shape: Default::default(),
         available_at: None,
         missing_since: None,
-    });
+        replaced_by: None,
+    };
+    let now = draft.scope.now;
+    let Some(known) = draft.record.root.as_mut() else {
+        draft.record.root = Some(root);
+        return;
+    };
+    if known.volume_id == seen.volume {
+        known.replaced_by = None;
+        return;
+    }
+    match &known.replaced_by {
+        Some(first) if first.volume_id == seen.volume && first.seen_at < now => {
+            let old = known.volume_id.clone();
+            draft.record.root = Some(root);
+            draft.note(format!("{} is the root now; {old} is left alone and handed over", seen.volume));
+        }
+        Some(first) if first.volume_id == seen.volume => {}
+        Some(_) | None => {
+            known.replaced_by = Some(Replacement { volume_id: seen.volume.clone(), seen_at: now });
+        }
+    }
 }
 
 pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
@@ -118,6 +137,12 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
     if let Some(then) = secure(draft, facts) {
         return Ok(then);
     }
+    if draft.record.root.as_ref().is_some_and(|root| root.replaced_by.is_some()) {
+        return Ok(draft.wait(
+            limits::NEXT_TICK,
+            "a second read of the root volume that took the place of the known one",
+        ));
+    }
     // Only blocks of this phase's own steps can stand here, and those have just been passed.
     if draft.record.needless().is_empty() {
         draft.unblock();
@@ -134,6 +159,9 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
             draft.note(format!("{} is gone", word(&needless)));
             draft.record.forget(&needless);
         }
+    }
+    if !draft.record.instance.as_ref().is_some_and(|instance| instance.heir) {
+        draft.hand_over_all("the present instance does not descend from it");
     }
     if draft.record.needless().is_empty() {
         return Then::Look;
@@ -202,6 +230,13 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
         Present::Otherwise(then) => return Ok(then),
     };
     note_root(draft, facts);
+    // The last chance: what is not kept now is deleted with the instance.
+    let ends_at_our_word = facts.state == InstanceState::Stopped;
+    if (facts.state == InstanceState::Running || ends_at_our_word)
+        && let Some(then) = secure(draft, facts)
+    {
+        return Ok(then);
+    }
     match facts.state {
         // A stopped spot instance would come back by itself with its old launch settings, or never.
         InstanceState::Stopped => return Ok(draft.act(Step::Terminate(facts.id.clone()))),
@@ -218,6 +253,9 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
         draft.record.notice = None;
         draft.signal(Signal::Spared, "the instance still runs ten minutes after its notice")?;
         return Ok(Then::Look);
+    }
+    if let Some(wait) = draft.paused() {
+        return Ok(wait);
     }
     if let Some(request) = warning(draft) {
         return Ok(draft.act(Step::Snapshot(request)));

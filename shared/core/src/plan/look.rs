@@ -83,14 +83,19 @@ fn releasing(record: &Record, deployment: &str, look: &mut Look) {
     match &record.root {
         Some(root) => {
             look.volumes.push(root.volume_id.clone());
+            if root.missing_since.is_some() {
+                look.snapshots_of = Some(root.volume_id.clone());
+            }
             // Likely needed at once: whether the final snapshot was taken before a crash.
             if record.config().persist.root.is_some() {
                 look.snapshot_key = Some(record.names(deployment).last(record.cycle, &root.volume_id, 1));
             }
         }
         None => {
-            look.volume_key = record.instance.as_ref().map(|i| i.key.clone()).or(record.unseen_key.clone());
+            let unseen = record.unseen.as_ref();
+            look.volume_key = record.instance.as_ref().map(|i| &i.key).or(unseen.map(|u| &u.key)).cloned();
             look.images.extend(record.instance.iter().map(|i| i.image_id.clone()));
+            look.images.extend(unseen.map(|u| u.image_id.clone()));
         }
     }
 }
@@ -109,6 +114,7 @@ fn capturing(record: &Record, deployment: &str, look: &mut Look) {
 }
 
 fn imaging(record: &Record, deployment: &str, look: &mut Look) {
+    look.images.extend(record.unseen.iter().map(|u| u.image_id.clone()));
     match record.image.as_ref().map(|image| (image.id.clone(), image.attempt)) {
         Some((Some(id), _)) => look.images.push(id),
         Some((None, attempt)) => {
