@@ -204,6 +204,11 @@ fn notices(record: &Record, accepted: &Accepted) -> Vec<String> {
         notices
             .push("launch.image: has no effect on a node that has run while persist.root is on".to_owned());
     }
+    if old.persist.root.is_some() && new.persist.root.is_none() {
+        let notice = "persist.root: taken out: when the present instance ends, its root volume is left alone and \
+                      handed over, and the next instance starts from the base image";
+        notices.push(notice.to_owned());
+    }
     if let Some(kept) = &record.network {
         let wanted = new.persist.network.as_ref();
         if wanted.is_none() {

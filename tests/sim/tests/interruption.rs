@@ -148,3 +148,50 @@ fn a_steady_node_writes_nothing() {
     run.pass(SignedDuration::from_mins(60));
     assert_eq!(run.record(NODE).unwrap().generation, generation);
 }
+
+#[test]
+fn root_persistence_taken_out_by_mistake_and_put_back_deletes_nothing_of_the_old_root() {
+    let mut run = settled();
+    run.pass(SignedDuration::from_mins(10));
+    run.guests_write = false;
+    let record = run.record(NODE).unwrap();
+    let (old, first) = (record.root.unwrap().volume_id, record.instance.unwrap().id);
+    let written = run.watch.acknowledged(NODE);
+    let mut forgotten = item(&run);
+    forgotten["persist"] = json!({"network": {}});
+    run.put(forgotten);
+    run.pass(SignedDuration::from_secs(5));
+    run.world.0.borrow_mut().cloud.interrupt(first.as_str(), true).unwrap();
+    assert!(run.until_settled(NODE, 2, SignedDuration::from_mins(30)));
+    let item = item(&run);
+    run.put(item);
+    run.pass(SignedDuration::from_mins(40));
+    assert!(run.is_settled(NODE));
+    let world = run.world.0.borrow();
+    assert_eq!(
+        world.cloud.contents(old.as_str()).map(|c| c.writes),
+        Some(written),
+        "the old root is still there"
+    );
+    let of_old = |s: &&perennial_cloud::model::Snapshot| s.volume_id == old.as_str();
+    assert!(world.cloud.snapshots().filter(of_old).count() >= 3, "and so are its snapshots");
+}
+
+#[test]
+fn a_root_swapped_by_hand_for_another_volume_is_what_comes_back() {
+    let mut run = settled();
+    let record = run.record(NODE).unwrap();
+    let (old, first) = (record.root.unwrap().volume_id, record.instance.unwrap().id);
+    // As CreateReplaceRootVolumeTask leaves it: another volume, with DeleteOnTermination on.
+    let new = run.world.0.borrow_mut().cloud.swap_root(first.as_str()).unwrap();
+    run.guests_write = false;
+    run.pass(SignedDuration::from_mins(5));
+    assert_eq!(run.record(NODE).unwrap().root.unwrap().volume_id.as_str(), new);
+    run.world.0.borrow_mut().cloud.interrupt(first.as_str(), true).unwrap();
+    assert!(run.until(SignedDuration::from_mins(30), |run| {
+        run.record(NODE).is_some_and(|r| r.cycle == 2 && r.phase == Phase::Running)
+    }));
+    let root = run.record(NODE).unwrap().root.unwrap().volume_id;
+    let lineage = run.world.0.borrow().cloud.contents(root.as_str()).unwrap().lineage;
+    assert!(lineage.contains(&new) && !lineage.contains(&old.to_string()), "{lineage:?}");
+}

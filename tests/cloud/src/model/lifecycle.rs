@@ -5,7 +5,7 @@
 
 use super::events::Fact;
 use super::instances::{InstanceState, StateChange, WriteTarget};
-use super::{ApiError, Cloud, Due, Kind, Market};
+use super::{ApiError, BlockDevice, Cloud, Due, Ebs, Kind, Market, Tags, VolumeAttachment, VolumeState};
 
 impl Cloud {
     /// Puts an instance into a state, with its event; answers the new epoch.
@@ -278,6 +278,36 @@ impl Cloud {
             }
         }
         Ok(())
+    }
+
+    /// Swaps the root volume of a running instance for a fresh one from the same snapshot, as an operator's root
+    /// replacement leaves it: the new one goes with the instance, the old one is `available`. Answers the new id.
+    pub fn swap_root(&mut self, instance_id: &str) -> Result<String, ApiError> {
+        let instance =
+            self.instances.get(instance_id).ok_or_else(|| Kind::Instance.not_found(instance_id))?;
+        let (device, zone) = (instance.root_device_name.clone(), instance.zone.clone());
+        let old = instance.root().map(|root| root.volume_id.clone());
+        let old = old.filter(|_| instance.state == InstanceState::Running);
+        let old = old.ok_or_else(|| wrong_state(instance_id, "given another root"))?;
+        let source = self.volumes.get(&old).and_then(|volume| volume.snapshot_id.clone());
+        let ebs = Ebs { snapshot_id: source, ..Ebs::default() };
+        let blueprint = self.blueprint(&ebs.wish())?;
+        let attachment = VolumeAttachment {
+            instance_id: instance_id.to_owned(),
+            device: device.clone(),
+            attach_time: self.now,
+            delete_on_termination: true,
+        };
+        let new = self.build_volume(blueprint, &zone, Some(attachment), Tags::new());
+        if let Some(volume) = self.volumes.get_mut(&old) {
+            (volume.state, volume.attachment) = (VolumeState::Available, None);
+        }
+        let attach_time = self.now;
+        if let Some(instance) = self.instances.get_mut(instance_id) {
+            let held = BlockDevice { volume_id: new.clone(), delete_on_termination: true, attach_time };
+            instance.block_devices.insert(device, held);
+        }
+        Ok(new)
     }
 
     /// Lets the guest write `times` times; answers the volume's new counter. Refused unless the instance runs.
