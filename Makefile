@@ -16,12 +16,13 @@ LISTEN ?= 127.0.0.1:4566
 SPEED ?= 20
 SEEDS ?= 1000
 FIRST_SEED ?= 0
+ONE_IN ?= 1
 ARCH ?= arm64
 ARCH_FLAG = $(if $(filter arm64,$(ARCH)),--arm64,$(if $(filter x86_64,$(ARCH)),--x86-64,$(error ARCH is "$(ARCH)": write arm64 or x86_64)))
 # More options for cargo-lambda, such as `--compiler cargo` where a cross compiler of one's own is installed.
 LAMBDA_FLAGS ?=
 
-.PHONY: help demo cloud test e2e sim bench lint doc build ci
+.PHONY: help demo cloud test e2e sim matrix bench lint doc build ci
 
 help: ## Lists the tasks.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,7 +48,10 @@ e2e: ## Runs the end-to-end tests: the real binaries against the local cloud.
 	$(CARGO) test --workspace --test e2e
 
 sim: ## Runs the seeded fault simulation (SEEDS=how many FIRST_SEED=from which).
-	$(CARGO) run -p perennial-sim -- --seeds $(SEEDS) --first-seed $(FIRST_SEED)
+	$(CARGO) run -p perennial-sim --profile sim -- --seeds $(SEEDS) --first-seed $(FIRST_SEED)
+
+matrix: ## Breaks every call of every story of the simulation in every way (ONE_IN=n tells only one in n).
+	$(CARGO) run -p perennial-sim --profile sim -- matrix --one-in $(ONE_IN)
 
 bench: ## Measures the budgets.
 	$(CARGO) run -p perennial-sim --release -- bench

@@ -14,6 +14,8 @@ use perennial_core::failure::{Class, Failure};
 pub(crate) const RUN_INSTANCES: &str = "EC2:RunInstances";
 /// The call for which an image that is not available is an image that is gone.
 pub(crate) const DEREGISTER_IMAGE: &str = "EC2:DeregisterImage";
+/// The call whose only parameter is an id that EC2 gave: a value that is wrong is an interface in use.
+pub(crate) const DELETE_INTERFACE: &str = "EC2:DeleteNetworkInterface";
 
 /// Codes that mean the same whatever the call.
 const TABLE: &[(Class, &[&str])] = &[
@@ -49,6 +51,8 @@ const TABLE: &[(Class, &[&str])] = &[
             "NetworkInterfaceLimitExceeded",
             "PrivateIpAddressLimitExceeded",
             "TagLimitExceeded",
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "SecurityGroupsPerInstanceLimitExceeded",
             "AMIQuotaExceeded",
             "PendingVerification",
         ],
@@ -73,6 +77,8 @@ const TABLE: &[(Class, &[&str])] = &[
             "ConcurrentTagAccess",
         ],
     ),
+    // How the tagging calls say that there is no such resource; the ids we send are never malformed.
+    (Class::NotFound, &["InvalidID"]),
     (Class::NameTaken, &["InvalidAMIName.Duplicate"]),
     (Class::TokenMismatch, &["IdempotentParameterMismatch", "IdempotentParameterMismatchException"]),
     (Class::TokenSpent, &["IdempotentInstanceTerminated"]),
@@ -133,6 +139,9 @@ const TABLE: &[(Class, &[&str])] = &[
             "ValidationException",
             // A table or a bus that is not there is a broken deployment, not a resource that is gone.
             "ResourceNotFoundException",
+            // A group comes from the operator: that it is not there does not mend itself.
+            "InvalidGroup.NotFound",
+            "InvalidSecurityGroupID.NotFound",
             "ItemCollectionSizeLimitExceededException",
             "UnsupportedOperation",
             "InvalidParameterCombination",
@@ -145,6 +154,9 @@ fn known(call: &str, code: &str) -> Option<Class> {
     if call == RUN_INSTANCES && matches!(code, "UnsupportedOperation" | "InvalidParameterCombination") {
         // Image against type: boot mode, ENA, architecture. Another type may do.
         return Some(Class::NextRung);
+    }
+    if call == DELETE_INTERFACE && code == "InvalidParameterValue" {
+        return Some(Class::NotYet);
     }
     if call == DEREGISTER_IMAGE && code == "InvalidAMIID.Unavailable" {
         return Some(Class::NotFound);
@@ -260,6 +272,28 @@ mod tests {
         }
         assert_eq!(class(DEREGISTER_IMAGE, "InvalidAMIID.Unavailable", 400), Class::NotFound);
         assert_eq!(class(RUN_INSTANCES, "InvalidAMIID.Unavailable", 400), Class::NotYet);
+        assert_eq!(class(DELETE_INTERFACE, "InvalidParameterValue", 400), Class::NotYet);
+        assert_eq!(
+            class("EC2:ModifyNetworkInterfaceAttribute", "InvalidParameterValue", 400),
+            Class::Terminal
+        );
+    }
+
+    #[test]
+    fn what_is_still_in_use_is_waited_for() {
+        for code in ["InvalidNetworkInterface.InUse", "InvalidSnapshot.InUse", "VolumeInUse"] {
+            assert_eq!(class("EC2:AnyCall", code, 400), Class::NotYet, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_missing_group_is_the_operators_to_mend_and_a_missing_resource_is_an_answer() {
+        for code in ["InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound", "InvalidGroupId.Malformed"] {
+            assert_eq!(class("EC2:ModifyNetworkInterfaceAttribute", code, 400), Class::Terminal, "{code}");
+        }
+        for call in ["EC2:CreateTags", "EC2:DeleteTags"] {
+            assert_eq!(class(call, "InvalidID", 400), Class::NotFound, "{call}");
+        }
     }
 
     #[test]

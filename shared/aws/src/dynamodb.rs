@@ -8,27 +8,32 @@ mod items;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemInputBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
-use aws_sdk_dynamodb::types::CancellationReason;
+use aws_sdk_dynamodb::types::{CancellationReason, Put};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use perennial_core::config::settings::AcceptedSettings;
 use perennial_core::config::{ATTRIBUTES, STATUS, Status};
 use perennial_core::failure::{Class, Failure};
 use perennial_core::ids::NodeName;
 use perennial_core::names::shards;
+use perennial_core::orphans::Orphans;
 use perennial_core::record::{Steady, Stored};
-use perennial_engine::ports::{Commit, Due, Reply, Store, Written};
-use serde::Deserialize;
+use perennial_engine::ports::{Commit, Indexed, Reply, Store, Written};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::classify::failure;
 use attributes::{Item, text, to_attribute, to_json};
-use items::{OWNER, Part, RECORD, WORK_AT, WORK_SHARD};
+use items::{NEVER, ORPHANS, OWNER, Part, RECORD, SETTINGS, STEADY, WORK_AT, WORK_SHARD};
 
 const GET_ITEM: &str = "DynamoDB:GetItem";
 const PUT_ITEM: &str = "DynamoDB:PutItem";
@@ -71,38 +76,43 @@ impl Tables {
         self.get(&self.config, [("id", id), ("", "")]).await
     }
 
-    /// One shard of the work index, through every page; all of it, or only what is due at `until`.
-    async fn shard(&self, shard: String, until: Option<String>) -> Reply<Vec<Item>> {
+    /// One shard of the work index, through every page.
+    async fn shard(&self, shard: String) -> Reply<Vec<Item>> {
         let query = self
             .client
             .query()
             .table_name(&self.state)
             .index_name(WORK_INDEX)
+            .key_condition_expression("#shard = :shard")
             .expression_attribute_names("#shard", WORK_SHARD)
             .expression_attribute_values(":shard", text(shard));
-        let query = match until {
-            None => query.key_condition_expression("#shard = :shard"),
-            Some(until) => query
-                .key_condition_expression("#shard = :shard AND #at <= :until")
-                .expression_attribute_names("#at", WORK_AT)
-                .expression_attribute_values(":until", text(until)),
-        };
         let found = query.into_paginator().items().send().try_collect().await;
         found.map_err(|e| failure(QUERY, &e))
     }
 
-    async fn shards(&self, names: Vec<String>, until: Option<String>) -> Reply<Vec<Item>> {
-        let reads = stream::iter(names).map(|name| self.shard(name, until.clone()));
+    async fn shards(&self, names: Vec<String>) -> Reply<Vec<Item>> {
+        let reads = stream::iter(names).map(|name| self.shard(name));
         let found: Vec<Vec<Item>> = reads.buffer_unordered(SHARDS_AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Writes a record alone: half the price of a transaction.
-    async fn put(&self, commit: &Commit) -> Reply<Written> {
-        let put = items::put_record(PUT_ITEM, &self.state, commit)?;
+    /// An item that is about all nodes; strongly consistent.
+    async fn common<T: DeserializeOwned>(&self, pk: &str) -> Reply<Option<T>> {
+        let item = self.get(&self.state, [("pk", pk), ("sk", RECORD)]).await?;
+        item.map(|item| items::common(GET_ITEM, pk, &item)).transpose()
+    }
+
+    /// Writes such an item, if nobody did since that of this generation was read.
+    async fn put_common(&self, pk: &str, value: &impl Serialize, expected: u64) -> Reply<Written> {
+        self.put(items::put_common(PUT_ITEM, &self.state, pk, value, expected)?).await
+    }
+
+    /// Writes one item, conditionally. That it is there already is no conflict: then an earlier attempt
+    /// of this very write got through, and its answer was lost.
+    async fn put(&self, put: Put) -> Reply<Written> {
         let item = put.item.clone();
         let answer = PutItemInputBuilder::default()
-            .table_name(&self.state)
+            .table_name(put.table_name)
             .set_item(Some(put.item))
             .set_condition_expression(put.condition_expression)
             .set_expression_attribute_names(put.expression_attribute_names)
@@ -210,23 +220,22 @@ impl Store for Tables {
 
     async fn commit(&self, commit: &Commit) -> Reply<Written> {
         if commit.point.is_empty() && commit.unpoint.is_empty() && commit.entries.is_empty() {
-            self.put(commit).await
+            // A record alone: half the price of a transaction.
+            self.put(items::put_record(PUT_ITEM, &self.state, commit)?).await
         } else {
             self.transact(commit).await
         }
     }
 
-    async fn due(&self, now: Timestamp) -> Reply<Vec<Due>> {
+    async fn nodes(&self) -> Reply<Vec<Indexed>> {
         let names = shards().flat_map(|s| [items::todo_shard(&s), items::steady_shard(&s)]).collect();
-        let found = self.shards(names, Some(items::index_time(now))).await?;
-        let mut due: Vec<Due> = found.iter().filter_map(due_of).collect();
-        due.sort_by(|a, b| (a.at, &a.node).cmp(&(b.at, &b.node)));
-        Ok(due)
+        let found = self.shards(names).await?;
+        Ok(in_order(found.iter().filter_map(indexed_of).collect()))
     }
 
     async fn steady(&self) -> Reply<Vec<Steady>> {
         let names = shards().map(|s| items::steady_shard(&s)).collect();
-        let found = self.shards(names, None).await?;
+        let found = self.shards(names).await?;
         let mut steady: Vec<Steady> = found.iter().filter_map(steady_of).collect();
         steady.sort_by(|a, b| a.node.cmp(&b.node));
         Ok(steady)
@@ -240,6 +249,22 @@ impl Store for Tables {
         let scan = self.client.scan().table_name(&self.config).consistent_read(true);
         let found = scan.into_paginator().items().send().try_collect().await;
         Ok(found.map_err(|e| failure(SCAN, &e))?.iter().map(to_json).collect())
+    }
+
+    async fn settings(&self) -> Reply<Option<AcceptedSettings>> {
+        self.common(SETTINGS).await
+    }
+
+    async fn write_settings(&self, settings: &AcceptedSettings, expected: u64) -> Reply<Written> {
+        self.put_common(SETTINGS, settings, expected).await
+    }
+
+    async fn orphans(&self) -> Reply<Option<Orphans>> {
+        self.common(ORPHANS).await
+    }
+
+    async fn write_orphans(&self, orphans: &Orphans, expected: u64) -> Reply<Written> {
+        self.put_common(ORPHANS, orphans, expected).await
     }
 
     async fn write_status(&self, id: &str, judged: &Value, status: &Status) -> Reply<Written> {
@@ -258,21 +283,36 @@ impl Store for Tables {
     }
 }
 
-fn due_of(item: &Item) -> Option<Due> {
-    let due = || {
-        let node = NodeName::from_key(items::text_of(item, "pk")?)?;
-        Some(Due { node, at: items::text_of(item, WORK_AT)?.parse().ok()? })
+/// The longest due first, what waits for nothing last; each node once, though an index that lags behind
+/// may show one in two shards.
+fn in_order(mut nodes: Vec<Indexed>) -> Vec<Indexed> {
+    nodes.sort_by(|a, b| (a.at.is_none(), a.at, &a.node).cmp(&(b.at.is_none(), b.at, &b.node)));
+    let mut seen = BTreeSet::new();
+    nodes.retain(|indexed| seen.insert(indexed.node.clone()));
+    nodes
+}
+
+fn indexed_of(item: &Item) -> Option<Indexed> {
+    let pk = items::text_of(item, "pk");
+    let Some(node) = pk.and_then(NodeName::from_key) else {
+        tracing::warn!(pk, "an item of the work index is no node");
+        return None;
     };
-    let due = due();
-    if due.is_none() {
-        tracing::warn!(pk = items::text_of(item, "pk"), "an item of the work index cannot be read");
-    }
-    due
+    let at = match items::text_of(item, WORK_AT) {
+        Some(NEVER) => None,
+        // A time that cannot be read is no reason to leave a node alone.
+        at => Some(at.and_then(|at| at.parse().ok()).unwrap_or_else(|| {
+            tracing::warn!(pk, "the time of a node in the work index cannot be read");
+            Timestamp::UNIX_EPOCH
+        })),
+    };
+    let steady = item.contains_key(STEADY).then(|| steady_of(item)).flatten();
+    Some(Indexed { node, at, steady })
 }
 
 fn steady_of(item: &Item) -> Option<Steady> {
     let value = to_json(item);
-    match Steady::deserialize(&value["steady"]) {
+    match Steady::deserialize(&value[STEADY]) {
         Ok(steady) => Some(steady),
         Err(error) => {
             let pk = items::text_of(item, "pk");

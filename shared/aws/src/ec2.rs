@@ -14,19 +14,19 @@ use std::fmt::Display;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::types::{Filter, NetworkInterfaceAttachmentChanges, SummaryStatus};
+use aws_sdk_ec2::types::{Filter, NetworkInterfaceAttachmentChanges, SummaryStatus, Tag};
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::Class;
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use perennial_core::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
-use perennial_core::names::{Purpose, TAG_DEPLOYMENT, TAG_KEY, TAG_PURPOSE};
+use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::{
     ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
 use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
 use perennial_engine::ports::{Ec2, Reply};
 
-use crate::classify::{DEREGISTER_IMAGE, RUN_INSTANCES, failure, incomplete};
+use crate::classify::{DELETE_INTERFACE, DEREGISTER_IMAGE, RUN_INSTANCES, failure, incomplete};
 
 /// A filter takes at most 200 values (EC2 API reference, *Filter*).
 const VALUES_PER_FILTER: usize = 200;
@@ -49,6 +49,8 @@ const CREATE_SNAPSHOT: &str = "EC2:CreateSnapshot";
 const REGISTER_IMAGE: &str = "EC2:RegisterImage";
 const DELETE_VOLUME: &str = "EC2:DeleteVolume";
 const DELETE_SNAPSHOT: &str = "EC2:DeleteSnapshot";
+const CREATE_TAGS: &str = "EC2:CreateTags";
+const DELETE_TAGS: &str = "EC2:DeleteTags";
 
 /// EC2 of one account and Region.
 #[derive(Clone, Debug)]
@@ -62,8 +64,8 @@ fn filter(name: impl Into<String>, values: impl IntoIterator<Item = impl Into<St
     Filter::builder().name(name).set_values(Some(values.into_iter().map(Into::into).collect())).build()
 }
 
-fn tag(key: &str, value: &str) -> Filter {
-    filter(format!("tag:{key}"), [value])
+fn by_tags(tagged: &Tagged<'_>) -> Vec<Filter> {
+    tagged.filters().into_iter().map(|(key, values)| filter(format!("tag:{key}"), values)).collect()
 }
 
 /// Reads by id, as many at a time as one filter takes; nothing is sent for no ids.
@@ -138,8 +140,8 @@ impl Ec2 for Ec2Adapter {
         self.instances_where(vec![filter("client-token", [token])]).await
     }
 
-    async fn fleet(&self, deployment: &str) -> Reply<Vec<InstanceFacts>> {
-        self.instances_where(vec![tag(TAG_DEPLOYMENT, deployment)]).await
+    async fn instances_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InstanceFacts>> {
+        self.instances_where(by_tags(tagged)).await
     }
 
     async fn checks_passed(&self, id: &InstanceId) -> Reply<bool> {
@@ -163,29 +165,28 @@ impl Ec2 for Ec2Adapter {
         by_ids(ids, "volume-id", async |f| self.volumes_where(f).await).await
     }
 
-    async fn volumes_by_key(&self, key: &str) -> Reply<Vec<VolumeFacts>> {
-        self.volumes_where(vec![tag(TAG_KEY, key)]).await
+    async fn volumes_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<VolumeFacts>> {
+        self.volumes_where(by_tags(tagged)).await
     }
 
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>> {
         by_ids(ids, "network-interface-id", async |f| self.interfaces_where(f).await).await
     }
 
+    async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>> {
+        self.interfaces_where(by_tags(tagged)).await
+    }
+
     async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>> {
         by_ids(ids, "snapshot-id", async |f| self.snapshots_where(f).await).await
     }
 
-    async fn snapshots_by_key(&self, key: &str) -> Reply<Vec<SnapshotFacts>> {
-        self.snapshots_where(vec![tag(TAG_KEY, key)]).await
+    async fn snapshots_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<SnapshotFacts>> {
+        self.snapshots_where(by_tags(tagged)).await
     }
 
     async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>> {
         self.snapshots_where(vec![filter("volume-id", [volume.as_str()])]).await
-    }
-
-    async fn snapshots_for(&self, deployment: &str, purposes: &[Purpose]) -> Reply<Vec<SnapshotFacts>> {
-        let purposes = filter(format!("tag:{TAG_PURPOSE}"), purposes.iter().map(|p| p.as_str()));
-        self.snapshots_where(vec![tag(TAG_DEPLOYMENT, deployment), purposes]).await
     }
 
     async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>> {
@@ -194,6 +195,11 @@ impl Ec2 for Ec2Adapter {
 
     async fn images_by_name(&self, name: &str) -> Reply<Vec<ImageFacts>> {
         self.images_where(Some("self"), vec![filter("name", [name])]).await
+    }
+
+    async fn images_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<ImageFacts>> {
+        // Anybody may share an image that carries tags like ours.
+        self.images_where(Some("self"), by_tags(tagged)).await
     }
 
     async fn subnets(&self, ids: &[SubnetId]) -> Reply<Vec<SubnetFacts>> {
@@ -245,6 +251,33 @@ impl Ec2 for Ec2Adapter {
         answer.map(drop).map_err(|e| failure(MODIFY_INTERFACE, &e))
     }
 
+    async fn set_groups(&self, interface: &InterfaceId, groups: &[String]) -> Reply<()> {
+        // One attribute a call: groups and the attachment are never changed together.
+        let change = self.client.modify_network_interface_attribute();
+        let change = change.network_interface_id(interface.as_str()).set_groups(Some(groups.to_vec()));
+        change.send().await.map(drop).map_err(|e| failure(MODIFY_INTERFACE, &e))
+    }
+
+    async fn tag(&self, resource: &Resource, tags: &Tags) -> Reply<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let call = self.client.create_tags().resources(resource.id()).set_tags(Some(tags));
+        call.send().await.map(drop).map_err(|e| failure(CREATE_TAGS, &e))
+    }
+
+    async fn untag(&self, resource: &Resource, keys: &[String]) -> Reply<()> {
+        // Without a key EC2 would take off every tag (EC2 API reference, *DeleteTags*).
+        if keys.is_empty() {
+            return Ok(());
+        }
+        // Without a value a tag goes whatever its value is; an empty one would mean just that value.
+        let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
+        let call = self.client.delete_tags().resources(resource.id()).set_tags(Some(tags));
+        call.send().await.map(drop).map_err(|e| failure(DELETE_TAGS, &e))
+    }
+
     async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts> {
         let answer = requests::create_interface(request).send_with(&self.client).await;
         let answer = answer.map_err(|e| failure(CREATE_INTERFACE, &e))?;
@@ -278,5 +311,10 @@ impl Ec2 for Ec2Adapter {
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {
         let answer = self.client.delete_snapshot().snapshot_id(id.as_str()).send().await;
         answer.map(drop).map_err(|e| failure(DELETE_SNAPSHOT, &e))
+    }
+
+    async fn delete_interface(&self, id: &InterfaceId) -> Reply<()> {
+        let answer = self.client.delete_network_interface().network_interface_id(id.as_str()).send().await;
+        answer.map(drop).map_err(|e| failure(DELETE_INTERFACE, &e))
     }
 }

@@ -11,7 +11,7 @@ use crate::names::Purpose;
 use crate::observation::SnapshotState;
 use crate::plan::{Draft, Scope, adopt, word};
 use crate::record::{Network, Record};
-use crate::step::{Outcome, Step};
+use crate::step::{Outcome, Step, Termination};
 
 /// Takes in the outcome of a step.
 pub fn absorb(record: Record, step: &Step, outcome: &Outcome, scope: Scope<'_>) -> (Record, Vec<Entry>) {
@@ -65,9 +65,12 @@ fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
 fn not_ours(draft: &mut Draft<'_>, step: &Step, why: &str) {
     match step {
         Step::Delete(needless) => {
-            draft.note(format!("{} is left alone and handed over: {why}", word(needless)));
-            draft.record.forget(needless);
+            draft.let_go(needless, why);
             draft.unblock();
+        }
+        // The next look by tags leaves it out.
+        Step::Prune(_) | Step::Purge(_) | Step::HandOver(_) | Step::Tag { .. } => {
+            draft.note(format!("{} was not done: {why}", step.name()));
         }
         step => {
             let message = format!("{} was not done: {why}", step.name());
@@ -87,8 +90,20 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
             draft.note(format!("{} of {instance} will outlive it", devices.join(", ")));
         }
         Step::KeepInterface { interface, .. } => draft.note(format!("{interface} will outlive its instance")),
-        Step::Terminate(id) => {
-            draft.note(format!("{id} is being terminated"));
+        Step::SetGroups { interface, groups } => {
+            draft.note(format!("{interface} has the security groups {}", groups.join(", ")));
+        }
+        Step::Tag { resource, tags } => {
+            let keys: Vec<_> = tags.keys().map(String::as_str).collect();
+            draft.note(format!("{resource} is tagged anew: {}", keys.join(", ")));
+        }
+        Step::Prune(id) => draft.note(format!("the snapshot {id} is deleted: a newer one holds more")),
+        Step::Purge(resource) => draft.note(format!("{resource} is deleted: its retention is over")),
+        Step::HandOver(resource) => {
+            draft.note(format!("{resource} is handed over: it carries no tags of Perennial any more"));
+        }
+        Step::Terminate(Termination { instance, .. }) => {
+            draft.note(format!("{instance} is being terminated"));
             // Reads may lag behind; asking once more would only add lines to the journal.
             pause(draft, limits::RETRY_SOON);
         }
@@ -114,7 +129,12 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             draft.note(format!("{} is gone", word(needless)));
             draft.record.forget(needless);
         }
-        Step::Terminate(_) if failure.class == Class::NotFound => {}
+        Step::HandOver(resource) if failure.class == Class::NotFound => {
+            // It went on its own, by the rotation that was under way: nothing of it is left to be listed.
+            let listed = resource.to_string();
+            draft.record.handed_over.retain(|other| *other != listed);
+        }
+        Step::Terminate(_) | Step::Prune(_) | Step::Purge(_) if failure.class == Class::NotFound => {}
         _ => rest_or_block(draft, step, failure),
     }
 }
@@ -122,7 +142,7 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
 fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
     match failure.class {
         // EC2 may hold on to a deregistered image's snapshot for minutes, and nothing waits for this.
-        Class::NotYet if matches!(step, Step::Delete(_)) => pause(draft, limits::NEXT_TICK),
+        Class::NotYet if matches!(step, Step::Delete(_) | Step::Prune(_)) => pause(draft, limits::NEXT_TICK),
         Class::NotYet | Class::NotFound | Class::NameTaken | Class::Retry
             if draft.is_stalled(limits::QUIET) =>
         {
@@ -160,8 +180,10 @@ fn refusal_code(step: &Step) -> &'static str {
         Step::KeepVolumes { .. } | Step::KeepInterface { .. } => "keep-refused",
         Step::Snapshot(_) => "snapshot-refused",
         Step::RegisterImage(_) => "image-refused",
+        Step::SetGroups { .. } | Step::Tag { .. } => "interface-refused",
         Step::Terminate(_) => "terminate-refused",
-        Step::Delete(_) => "delete-refused",
+        Step::Delete(_) | Step::Prune(_) | Step::Purge(_) => "delete-refused",
+        Step::HandOver(_) => "hand-over-refused",
     }
 }
 

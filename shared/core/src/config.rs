@@ -1,11 +1,15 @@
 //! What the operator wants of a node: the validated config and the problems of one that is not.
 //!
 //! A [`NodeConfig`] can only be had from [`parse()`], which reports every problem at once, each with its
-//! place, value and remedy. What an item refers to in AWS is checked by [`references`].
+//! place, value and remedy. What an item refers to in AWS is checked by [`references`], and whether the node
+//! can get there from where it stands by [`transitions`].
 
+pub mod notices;
 mod parse;
 mod reader;
 pub mod references;
+pub mod settings;
+pub mod transitions;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -16,14 +20,14 @@ use serde_json::Value;
 
 pub use parse::{Draft, node_name, parse};
 
-use crate::ids::{ImageId, SubnetId};
+use crate::ids::{ImageId, SnapshotId, SubnetId};
 use crate::launch::Market;
 use crate::names::{Tags, digest};
 
 /// The attribute that Perennial answers with.
 pub const STATUS: &str = "_status";
 /// Every attribute an item may have at its top: what a conditional write of the status must find unchanged.
-pub const ATTRIBUTES: [&str; 14] = [
+pub const ATTRIBUTES: [&str; 17] = [
     "desiredState",
     "recycle",
     "restoreFrom",
@@ -37,6 +41,9 @@ pub const ATTRIBUTES: [&str; 14] = [
     "tags",
     "capacity",
     "imageBackup",
+    "confirmRemoval",
+    "snapshotsPerSecond",
+    "launchesPerSecond",
     "id",
 ];
 
@@ -47,6 +54,12 @@ pub struct NodeConfig {
     /// What the node is to be.
     #[serde(default)]
     pub desired_state: DesiredState,
+    /// Raised to replace the instance once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recycle: u32,
+    /// The recovery point that the operator accepts where the newest is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_from: Option<SnapshotId>,
     /// How its instances are launched.
     pub launch: Launch,
     /// What outlives its instances.
@@ -63,6 +76,10 @@ pub struct NodeConfig {
     pub tags: Tags,
 }
 
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// What a node is to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +87,27 @@ pub enum DesiredState {
     /// There is to be a running instance.
     #[default]
     Running,
+    /// No instance; everything it needs to run again is kept.
+    Paused,
+    /// No instance; everything is kept for the time of retention, then deleted.
+    Deallocated,
+    /// No longer managed: everything is left as it is and handed over.
+    Released,
+}
+
+impl DesiredState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Paused, Self::Deallocated, Self::Released];
+
+    /// The word for it in items, records and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Deallocated => "deallocated",
+            Self::Released => "released",
+        }
+    }
 }
 
 /// How instances are launched.

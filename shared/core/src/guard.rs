@@ -4,7 +4,11 @@
 //! and state say whether it may go.
 
 use crate::names::{Names, Purpose, Tags, has_purpose};
-use crate::observation::{ImageFacts, InstanceFacts, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
+use crate::observation::{
+    ImageFacts, InstanceFacts, InterfaceFacts, InterfaceState, SnapshotFacts, SnapshotState, VolumeFacts,
+    VolumeState,
+};
+use crate::step::Termination;
 
 /// Whether a resource may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +34,15 @@ fn ours(names: &Names<'_>, tags: &Tags, purposes: &[Purpose]) -> Result<(), Verd
     Ok(())
 }
 
-/// Whether a superseded root volume may be deleted.
-pub fn volume(names: &Names<'_>, facts: &VolumeFacts) -> Verdict {
-    if let Err(verdict) = ours(names, &facts.tags, &[Purpose::Root]) {
-        return verdict;
+/// What is left to ask of something that is ours.
+fn judged(ours: Result<(), Verdict>, free: impl FnOnce() -> Verdict) -> Verdict {
+    match ours {
+        Err(verdict) => verdict,
+        Ok(()) => free(),
     }
+}
+
+fn free_volume(facts: &VolumeFacts) -> Verdict {
     match facts.state {
         VolumeState::Available | VolumeState::Error if facts.attached_to.is_empty() => Verdict::Go,
         VolumeState::Available | VolumeState::Error | VolumeState::InUse => {
@@ -46,33 +54,54 @@ pub fn volume(names: &Names<'_>, facts: &VolumeFacts) -> Verdict {
     }
 }
 
-/// Whether a superseded node image may be deregistered.
-pub fn image(names: &Names<'_>, facts: &ImageFacts) -> Verdict {
-    match ours(names, &facts.tags, &[Purpose::Image]) {
-        Err(verdict) => verdict,
-        Ok(()) => Verdict::Go,
+fn free_snapshot(facts: &SnapshotFacts) -> Verdict {
+    match facts.state {
+        _ if !facts.own => Verdict::NotOurs("it belongs to another account".to_owned()),
+        SnapshotState::Pending => Verdict::NotYet("it is still pending".to_owned()),
+        SnapshotState::Completed | SnapshotState::Error => Verdict::Go,
     }
+}
+
+/// Whether a volume of one of these purposes may be deleted.
+pub fn volume(names: &Names<'_>, facts: &VolumeFacts, purposes: &[Purpose]) -> Verdict {
+    judged(ours(names, &facts.tags, purposes), || free_volume(facts))
+}
+
+/// Whether an image of one of these purposes may be deregistered.
+pub fn image(names: &Names<'_>, facts: &ImageFacts, purposes: &[Purpose]) -> Verdict {
+    judged(ours(names, &facts.tags, purposes), || Verdict::Go)
 }
 
 /// Whether a snapshot of one of these purposes may be deleted. A pending one waits: deleting it would only
 /// take effect when it completes, and it would go on occupying the volume's limit.
 pub fn snapshot(names: &Names<'_>, facts: &SnapshotFacts, purposes: &[Purpose]) -> Verdict {
-    if !facts.own {
-        return Verdict::NotOurs("it belongs to another account".to_owned());
-    }
-    match ours(names, &facts.tags, purposes) {
-        Err(verdict) => verdict,
-        Ok(()) if facts.state == SnapshotState::Pending => Verdict::NotYet("it is still pending".to_owned()),
-        Ok(()) => Verdict::Go,
-    }
+    judged(ours(names, &facts.tags, purposes), || free_snapshot(facts))
 }
 
-/// Whether an instance may be terminated.
-pub fn instance(names: &Names<'_>, facts: &InstanceFacts) -> Verdict {
-    match ours(names, &facts.tags, &[Purpose::Instance]) {
-        Err(verdict) => verdict,
-        Ok(()) => Verdict::Go,
-    }
+/// Whether an instance may be terminated: it is ours, and nothing that is kept goes with it.
+pub fn instance(names: &Names<'_>, facts: &InstanceFacts, termination: &Termination) -> Verdict {
+    let volume = facts
+        .volumes
+        .iter()
+        .find(|v| v.delete_on_termination && termination.volumes.contains(&v.volume))
+        .map(|v| v.volume.to_string());
+    let interface = facts
+        .interfaces
+        .iter()
+        .find(|i| i.delete_on_termination && termination.interface.as_ref() == Some(&i.interface))
+        .map(|i| i.interface.to_string());
+    judged(ours(names, &facts.tags, &[Purpose::Instance]), || match volume.or(interface) {
+        Some(kept) => Verdict::NotYet(format!("{kept} would be deleted with it")),
+        None => Verdict::Go,
+    })
+}
+
+/// Whether a network interface of one of these purposes may be deleted.
+pub fn interface(names: &Names<'_>, facts: &InterfaceFacts, purposes: &[Purpose]) -> Verdict {
+    judged(ours(names, &facts.tags, purposes), || match facts.state {
+        InterfaceState::Available => Verdict::Go,
+        InterfaceState::InUse => Verdict::NotYet("it is in use".to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -98,7 +127,7 @@ mod tests {
     fn only_our_own_free_volume_may_go() {
         let node = NodeName::parse("db").unwrap();
         let names = Names { deployment: "prod", node: &node, life: "l1" };
-        assert_eq!(volume(&names, &root(&names)), Verdict::Go);
+        assert_eq!(volume(&names, &root(&names), &[Purpose::Root]), Verdict::Go);
         for (tag, value) in [
             (TAG_DEPLOYMENT, "test"),
             (TAG_NODE, "web"),
@@ -108,15 +137,21 @@ mod tests {
         ] {
             let mut foreign = root(&names);
             foreign.tags.insert(tag.into(), value.into());
-            assert!(matches!(volume(&names, &foreign), Verdict::NotOurs(_)), "{tag}={value}");
+            assert!(
+                matches!(volume(&names, &foreign, &[Purpose::Root]), Verdict::NotOurs(_)),
+                "{tag}={value}"
+            );
             foreign.tags.remove(tag);
-            assert!(matches!(volume(&names, &foreign), Verdict::NotOurs(_)), "{tag} missing");
+            assert!(
+                matches!(volume(&names, &foreign, &[Purpose::Root]), Verdict::NotOurs(_)),
+                "{tag} missing"
+            );
         }
         let attached = VolumeFacts {
             state: VolumeState::InUse,
             attached_to: vec![crate::ids::InstanceId::new("i-1")],
             ..root(&names)
         };
-        assert!(matches!(volume(&names, &attached), Verdict::NotYet(_)));
+        assert!(matches!(volume(&names, &attached, &[Purpose::Root]), Verdict::NotYet(_)));
     }
 }

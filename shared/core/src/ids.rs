@@ -70,6 +70,48 @@ id!(
     SubnetId, "subnet-"
 );
 
+/// Anything of AWS that may carry our tags.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind", content = "id")]
+pub enum Resource {
+    /// A machine image.
+    Image(ImageId),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A volume.
+    Volume(VolumeId),
+    /// A network interface.
+    Interface(InterfaceId),
+    /// An instance.
+    Instance(InstanceId),
+}
+
+impl Resource {
+    /// The id as text.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Image(id) => id.as_str(),
+            Self::Snapshot(id) => id.as_str(),
+            Self::Volume(id) => id.as_str(),
+            Self::Interface(id) => id.as_str(),
+            Self::Instance(id) => id.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Image(_) => "the image",
+            Self::Snapshot(_) => "the snapshot",
+            Self::Volume(_) => "the volume",
+            Self::Interface(_) => "the network interface",
+            Self::Instance(_) => "the instance",
+        };
+        write!(f, "{kind} {}", self.id())
+    }
+}
+
 /// The name of a node: `[a-z0-9][a-z0-9-]{0,47}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

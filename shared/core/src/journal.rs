@@ -32,6 +32,21 @@ pub enum Kind {
     /// It goes on again.
     #[serde(rename = "Node Unblocked")]
     NodeUnblocked,
+    /// The node has no instance, by the operator's wish.
+    #[serde(rename = "Node Paused")]
+    NodePaused,
+    /// The same, and its retention has begun.
+    #[serde(rename = "Node Deallocated")]
+    NodeDeallocated,
+    /// Its retention is over, and nothing is left of it.
+    #[serde(rename = "Node Purged")]
+    NodePurged,
+    /// It is managed no longer.
+    #[serde(rename = "Node Released")]
+    NodeReleased,
+    /// Something carries our tags and is explained by no record.
+    #[serde(rename = "Orphan Found")]
+    OrphanFound,
     /// An edit of the item is in force.
     #[serde(rename = "Config Accepted")]
     ConfigAccepted,
@@ -49,6 +64,11 @@ impl Kind {
             Self::NodeInterrupted => "Node Interrupted",
             Self::NodeBlocked => "Node Blocked",
             Self::NodeUnblocked => "Node Unblocked",
+            Self::NodePaused => "Node Paused",
+            Self::NodeDeallocated => "Node Deallocated",
+            Self::NodePurged => "Node Purged",
+            Self::NodeReleased => "Node Released",
+            Self::OrphanFound => "Orphan Found",
             Self::ConfigAccepted => "Config Accepted",
             Self::ConfigRejected => "Config Rejected",
         }

@@ -28,6 +28,8 @@ pub const RETRY_SOON: SignedDuration = secs(15);
 pub const NOT_YET_REST: SignedDuration = secs(3);
 /// How often a running node is looked at whose cleaning up cannot be proven safe.
 pub const UNPROVEN_REST: SignedDuration = secs(5 * 60);
+/// How often a node that rests is looked at: whether what it is to be resumed from is still there.
+pub const RESTING_LOOK: SignedDuration = secs(5 * 60);
 /// How long the whole ladder rests after every rung was refused for want of capacity.
 pub const LADDER_REST: SignedDuration = secs(60);
 /// How long a step rests that AWS refused for a reason only a person can mend.
@@ -50,6 +52,34 @@ pub const SNAPSHOTS_KEPT_MAX: u32 = 500;
 pub const RETENTION_MIN: SignedDuration = secs(60 * 60);
 /// Longest retention: ten years; beyond it a typo is likelier than a wish.
 pub const RETENTION_MAX: SignedDuration = secs(10 * 365 * 24 * 60 * 60);
+/// A purge that an edit brings about at once waits this long: a whole tick goes by after `_status` said so.
+pub const PURGE_NOTICE: SignedDuration = secs(60);
+/// Highest value of `recycle`: beyond it a typo is likelier than a count.
+pub const RECYCLE_MAX: u32 = 1_000_000;
+/// Most nodes whose removal one setting confirms: more than one deployment is made for.
+pub const REMOVALS_MAX: u32 = 1_000_000;
+/// So many former lives of a name are remembered: what they left is long found by then.
+pub const FORMER_LIVES_KEPT: usize = 16;
+/// So many deleted things a record remembers: those of several cycles, each with a volume, an image and a
+/// snapshot. The pass that would find one again comes every hour.
+pub const DEPARTED_KEPT: usize = 24;
+/// How often the orphan pass goes through everything that carries our tags: it reads the whole deployment.
+pub const ORPHANS_EVERY: SignedDuration = secs(60 * 60);
+/// What is not explained by a record that was written this shortly before may be so by what it was written
+/// for, or may only still be shown: several times what reads of EC2 lag behind.
+pub const ORPHAN_SETTLES: SignedDuration = secs(5 * 60);
+/// A proven orphan is deleted this long after it was first seen: time for a person to object.
+pub const ORPHAN_KEPT: SignedDuration = secs(24 * 60 * 60);
+/// So many attempts' keys are tried on an orphan: a ladder without capacity makes one a minute, and more than
+/// half a day of that in one cycle is left to a person.
+pub const ORPHAN_KEYS_TRIED: u32 = 1000;
+/// Most adoptions and deletions of one orphan pass; the rest comes with the next.
+pub const ORPHAN_CHANGES: usize = 20;
+/// Most orphans one pass tells of; the rest comes with the next. Each is a line in a journal, and one write
+/// takes 100 items (DynamoDB, `TransactWriteItems`).
+pub const ORPHAN_REPORTS: usize = 40;
+/// Most orphans remembered: an item of DynamoDB holds 400 KB, and each takes up to 100 bytes.
+pub const ORPHANS_REMEMBERED: usize = 2000;
 /// EC2 allows 50 tags on a resource; this many are ours, one is `Name`.
 pub const OPERATOR_TAGS_MAX: usize = 40;
 /// Steps one invocation may take for one node before it leaves the rest to the tick: several times what

@@ -72,8 +72,55 @@ impl Purpose {
         }
     }
 
+    /// What Perennial made, and so may delete when a life ends; something adopted never is.
+    pub const MADE: [Self; 8] = [
+        Self::Instance,
+        Self::Root,
+        Self::Interface,
+        Self::Periodic,
+        Self::Warning,
+        Self::Rebalance,
+        Self::Final,
+        Self::Image,
+    ];
+
     /// Snapshots of these purposes are rotated together; no others are ever rotated.
     pub const ROTATED: [Self; 3] = [Self::Periodic, Self::Warning, Self::Rebalance];
+}
+
+/// What a read by tags asks for: resources that carry all of this. An optimisation, never a proof:
+/// whoever acts on what is found checks its tags again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tagged<'a> {
+    /// The deployment.
+    pub deployment: &'a str,
+    /// The node and its life, if only theirs are asked for.
+    pub life: Option<(&'a str, &'a str)>,
+    /// The key of the step that made them.
+    pub key: Option<&'a str>,
+    /// One of these purposes; any if empty.
+    pub purposes: &'a [Purpose],
+}
+
+impl<'a> Tagged<'a> {
+    /// Everything of a deployment.
+    pub fn of(deployment: &'a str) -> Self {
+        Self { deployment, ..Self::default() }
+    }
+
+    /// The same as tags and the values they may have.
+    pub fn filters(&self) -> Vec<(&'static str, Vec<&'a str>)> {
+        let mut filters = vec![(TAG_DEPLOYMENT, vec![self.deployment])];
+        if let Some((node, life)) = self.life {
+            filters.push((TAG_NODE, vec![node]));
+            filters.push((TAG_LIFE, vec![life]));
+        }
+        filters.extend(self.key.map(|key| (TAG_KEY, vec![key])));
+        if !self.purposes.is_empty() {
+            filters.push((TAG_PURPOSE, self.purposes.iter().map(|p| p.as_str()).collect()));
+        }
+        filters
+    }
 }
 
 /// Whose names these are.

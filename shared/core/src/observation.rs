@@ -9,9 +9,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::TemplateSpec;
-use crate::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
 use crate::launch::TemplateFacts;
 use crate::names::Tags;
 
@@ -324,6 +325,12 @@ pub struct Look {
     pub snapshot_key: Option<String>,
     /// All snapshots of a volume that carry our tags.
     pub snapshots_of: Option<VolumeId>,
+    /// All own snapshots that carry the tags of this life of this node.
+    pub line_of: Option<(String, String)>,
+    /// Everything that carries the tags of this life of this node.
+    pub all_of: Option<(String, String)>,
+    /// The node's config item, as it stands in the table.
+    pub item: Option<NodeName>,
     /// Images by id.
     pub images: Vec<ImageId>,
     /// Image by its unique name.
@@ -353,6 +360,9 @@ impl Look {
             && all(&self.snapshots, &wider.snapshots)
             && one(&self.snapshot_key, &wider.snapshot_key)
             && one(&self.snapshots_of, &wider.snapshots_of)
+            && (one(&self.line_of, &wider.line_of) || self.line_of == wider.all_of)
+            && one(&self.all_of, &wider.all_of)
+            && one(&self.item, &wider.item)
             && all(&self.images, &wider.images)
             && one(&self.image_name, &wider.image_name)
             && one(&self.status_of, &wider.status_of)
@@ -382,6 +392,8 @@ pub struct Observation {
     pub template: Option<TemplateFacts>,
     /// Subnets found.
     pub subnets: BTreeMap<SubnetId, SubnetFacts>,
+    /// The config item asked for, if it says anything.
+    pub item: Option<Value>,
 }
 
 impl Observation {

@@ -1,7 +1,7 @@
 //! The phases of a node and the one function that changes them.
 //!
-//! Every pair of phase and signal is spelled out: a pair that must not happen is an [`Illegal`], never a
-//! silent no-op.
+//! Each signal leads from a few phases to exactly one: any other pair must not happen and is an
+//! [`Illegal`], never a silent no-op.
 
 use std::fmt;
 
@@ -21,12 +21,22 @@ pub enum Phase {
     Running,
     /// EC2 takes the instance back; waits for its end.
     Interrupting,
+    /// The operator wants no instance, or another one: terminates it and waits for its end.
+    Stopping,
     /// The instance has ended; waits until it let go of what is kept.
     Releasing,
     /// Final snapshots are being taken.
     Capturing,
     /// The node image is being registered.
     Imaging,
+    /// No instance, by the operator's wish; can be resumed at any time.
+    Paused,
+    /// No instance, and what is kept is deleted when the time of retention is over.
+    Deallocated,
+    /// What was kept is being deleted or handed over; there is no way back.
+    Purging,
+    /// Nothing is left. The name can be used again, for a new life.
+    Gone,
 }
 
 /// What happened to a node.
@@ -40,7 +50,9 @@ pub enum Signal {
     Secured,
     /// EC2 gave notice to its instance.
     Noticed,
-    /// Its instance outlived the notice.
+    /// The operator wants no instance, or another one.
+    Unwanted,
+    /// Its instance outlived the notice, or is wanted after all.
     Spared,
     /// Its instance is ending or has ended.
     Ended,
@@ -54,6 +66,26 @@ pub enum Signal {
     Captured,
     /// The node image can be launched.
     Imaged,
+    /// The node image is gone; the final snapshot behind it is not.
+    ImageLost,
+    /// The final snapshot is gone; the volume it was taken of is not.
+    SnapshotLost,
+    /// The last bytes are nowhere to be found: the operator must choose an older recovery point.
+    DataLost,
+    /// The operator chose one.
+    Restored,
+    /// The operator wants it paused, and it has no instance.
+    Rested,
+    /// The operator wants it deallocated, and it has no instance.
+    Retired,
+    /// The operator wants it to run again.
+    Resumed,
+    /// The operator wants it to be managed no longer.
+    Dismissed,
+    /// The time of retention is over.
+    Expired,
+    /// Nothing is left of it.
+    Purged,
 }
 
 /// A signal that a phase does not know.
@@ -66,17 +98,81 @@ pub struct Illegal {
     pub signal: Signal,
 }
 
+impl Signal {
+    /// All signals, in the order of a life.
+    pub const ALL: [Self; 22] = [
+        Self::Accepted,
+        Self::Up,
+        Self::Secured,
+        Self::Noticed,
+        Self::Unwanted,
+        Self::Spared,
+        Self::Ended,
+        Self::CameToNothing,
+        Self::Released,
+        Self::ReleasedBare,
+        Self::Captured,
+        Self::Imaged,
+        Self::ImageLost,
+        Self::SnapshotLost,
+        Self::DataLost,
+        Self::Restored,
+        Self::Rested,
+        Self::Retired,
+        Self::Resumed,
+        Self::Dismissed,
+        Self::Expired,
+        Self::Purged,
+    ];
+
+    /// The phases that know the signal, and the one it leads to.
+    fn leads(self) -> (&'static [Phase], Phase) {
+        use Phase as P;
+        match self {
+            Self::Accepted => (&[P::New], P::Launching),
+            Self::Up => (&[P::Launching], P::Attaching),
+            Self::Secured => (&[P::Attaching], P::Running),
+            Self::Noticed => (&[P::Launching, P::Attaching, P::Running], P::Interrupting),
+            Self::Unwanted => (&[P::Attaching, P::Running], P::Stopping),
+            Self::Spared => (&[P::Interrupting, P::Stopping], P::Attaching),
+            Self::Ended => {
+                (&[P::Launching, P::Attaching, P::Running, P::Interrupting, P::Stopping], P::Releasing)
+            }
+            Self::CameToNothing => (&[P::Launching, P::Releasing], P::Launching),
+            Self::Released => (&[P::Releasing], P::Capturing),
+            Self::ReleasedBare => (&[P::Releasing], P::Launching),
+            Self::Captured => (&[P::Capturing], P::Imaging),
+            Self::Imaged => (&[P::Imaging], P::Launching),
+            Self::ImageLost => (&[P::Launching, P::Paused], P::Imaging),
+            Self::SnapshotLost => (&[P::Launching, P::Paused], P::Capturing),
+            Self::DataLost => (&[P::Releasing, P::Capturing, P::Imaging], P::Launching),
+            Self::Restored => (&[P::Launching, P::Paused], P::Imaging),
+            Self::Rested => (&[P::Launching, P::Deallocated], P::Paused),
+            Self::Retired => (&[P::Launching, P::Paused], P::Deallocated),
+            Self::Resumed => (&[P::Paused, P::Deallocated], P::Launching),
+            Self::Dismissed => (Phase::ALL.split_at(Phase::ALL.len() - 2).0, P::Purging),
+            Self::Expired => (&[P::Deallocated], P::Purging),
+            Self::Purged => (&[P::Purging], P::Gone),
+        }
+    }
+}
+
 impl Phase {
     /// All phases, in the order of a life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::New,
         Self::Launching,
         Self::Attaching,
         Self::Running,
         Self::Interrupting,
+        Self::Stopping,
         Self::Releasing,
         Self::Capturing,
         Self::Imaging,
+        Self::Paused,
+        Self::Deallocated,
+        Self::Purging,
+        Self::Gone,
     ];
 
     /// The word for it in records, events and documents.
@@ -87,9 +183,14 @@ impl Phase {
             Self::Attaching => "attaching",
             Self::Running => "running",
             Self::Interrupting => "interrupting",
+            Self::Stopping => "stopping",
             Self::Releasing => "releasing",
             Self::Capturing => "capturing",
             Self::Imaging => "imaging",
+            Self::Paused => "paused",
+            Self::Deallocated => "deallocated",
+            Self::Purging => "purging",
+            Self::Gone => "gone",
         }
     }
 
@@ -98,64 +199,18 @@ impl Phase {
     /// # Errors
     /// [`Illegal`] if this phase does not know the signal: a defect of the caller.
     pub fn after(self, signal: Signal) -> Result<Self, Illegal> {
-        use Phase as P;
-        use Signal as S;
-        let illegal = Err(Illegal { phase: self, signal });
-        match self {
-            P::New => match signal {
-                S::Accepted => Ok(P::Launching),
-                S::Up | S::Secured | S::Noticed | S::Spared | S::Ended | S::CameToNothing => illegal,
-                S::Released | S::ReleasedBare | S::Captured | S::Imaged => illegal,
-            },
-            P::Launching => match signal {
-                S::Up => Ok(P::Attaching),
-                S::Noticed => Ok(P::Interrupting),
-                S::Ended => Ok(P::Releasing),
-                S::CameToNothing => Ok(P::Launching),
-                S::Accepted | S::Secured | S::Spared | S::Released | S::ReleasedBare => illegal,
-                S::Captured | S::Imaged => illegal,
-            },
-            P::Attaching => match signal {
-                S::Secured => Ok(P::Running),
-                S::Noticed => Ok(P::Interrupting),
-                S::Ended => Ok(P::Releasing),
-                S::Accepted | S::Up | S::Spared | S::CameToNothing | S::Released => illegal,
-                S::ReleasedBare | S::Captured | S::Imaged => illegal,
-            },
-            P::Running => match signal {
-                S::Noticed => Ok(P::Interrupting),
-                S::Ended => Ok(P::Releasing),
-                S::Accepted | S::Up | S::Secured | S::Spared | S::CameToNothing => illegal,
-                S::Released | S::ReleasedBare | S::Captured | S::Imaged => illegal,
-            },
-            P::Interrupting => match signal {
-                S::Spared => Ok(P::Attaching),
-                S::Ended => Ok(P::Releasing),
-                S::Accepted | S::Up | S::Secured | S::Noticed | S::CameToNothing => illegal,
-                S::Released | S::ReleasedBare | S::Captured | S::Imaged => illegal,
-            },
-            P::Releasing => match signal {
-                S::Released => Ok(P::Capturing),
-                S::ReleasedBare | S::CameToNothing => Ok(P::Launching),
-                S::Accepted | S::Up | S::Secured | S::Noticed | S::Spared | S::Ended => illegal,
-                S::Captured | S::Imaged => illegal,
-            },
-            P::Capturing => match signal {
-                S::Captured => Ok(P::Imaging),
-                S::Accepted | S::Up | S::Secured | S::Noticed | S::Spared | S::Ended => illegal,
-                S::CameToNothing | S::Released | S::ReleasedBare | S::Imaged => illegal,
-            },
-            P::Imaging => match signal {
-                S::Imaged => Ok(P::Launching),
-                S::Accepted | S::Up | S::Secured | S::Noticed | S::Spared | S::Ended => illegal,
-                S::CameToNothing | S::Released | S::ReleasedBare | S::Captured => illegal,
-            },
-        }
+        let (from, to) = signal.leads();
+        if from.contains(&self) { Ok(to) } else { Err(Illegal { phase: self, signal }) }
     }
 
     /// Whether an interruption notice for the node's instance means anything in this phase.
     pub fn heeds_notice(self) -> bool {
         self.after(Signal::Noticed).is_ok()
+    }
+
+    /// Whether a life ends here or has ended: no edit changes it any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Purging | Self::Gone)
     }
 }
 
@@ -190,8 +245,24 @@ mod tests {
 
     #[test]
     fn an_instance_that_ends_goes_to_releasing_from_every_phase_that_has_one() {
-        for phase in [Phase::Launching, Phase::Attaching, Phase::Running, Phase::Interrupting] {
+        use Phase::*;
+        for phase in [Launching, Attaching, Running, Interrupting, Stopping] {
             assert_eq!(phase.after(Signal::Ended), Ok(Phase::Releasing));
+        }
+    }
+
+    #[test]
+    fn a_node_can_be_let_go_of_in_every_phase_until_its_purge() {
+        for phase in Phase::ALL {
+            assert_eq!(phase.after(Signal::Dismissed).is_ok(), !phase.is_final(), "{phase}");
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out_of_a_purge_but_its_end() {
+        for signal in Signal::ALL {
+            assert_eq!(Phase::Purging.after(signal).is_ok(), signal == Signal::Purged, "{signal:?}");
+            assert!(Phase::Gone.after(signal).is_err(), "{signal:?}");
         }
     }
 

@@ -5,9 +5,14 @@
 //! clock, and decides the same from the same.
 
 mod ending;
+mod imaging;
 mod launching;
 mod living;
 mod look;
+mod purging;
+mod recovery;
+mod resting;
+mod stopping;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,13 +20,15 @@ pub(crate) use launching::adopt;
 pub(crate) use living::word;
 pub use look::look;
 
-use crate::ids::InstanceId;
+use crate::config::DesiredState;
+use crate::ids::{ImageId, InstanceId, Resource};
 use crate::journal::{Entry, Kind, OwnEvent};
 use crate::limits;
 use crate::names::Names;
 use crate::observation::{InstanceFacts, Observation};
 use crate::phase::{Illegal, Phase, Signal};
-use crate::record::{Blocked, Notice, Record};
+use crate::record::{Blocked, Blueprint, Notice, Record, Superseded};
+use crate::removal::UNCONFIRMED;
 use crate::step::Step;
 
 /// What is to happen next.
@@ -73,6 +80,10 @@ pub struct Scope<'a> {
     pub deployment: &'a str,
     /// The time.
     pub now: Timestamp,
+    /// Whether the scheduled tick asks: retention ends at no other time.
+    pub tick: bool,
+    /// Whether nothing may be changed.
+    pub suspended: bool,
 }
 
 /// Decides what comes next for a node, as far as one observation carries.
@@ -83,6 +94,12 @@ pub fn plan(record: Record, seen: &Observation, scope: Scope<'_>) -> Result<Plan
     let mut draft = Draft::new(record, scope);
     // Each turn moves the node on by one phase at most; a life has no more phases than this.
     for _ in 0..Phase::ALL.len() {
+        if scope.suspended && draft.record.goal == DesiredState::Released && !draft.record.phase.is_final() {
+            // In purging no edit of the item could lift its own suspension any more.
+            let wait = draft.wait(limits::NEXT_TICK, "the suspension to be lifted, before it is let go of");
+            return Ok(draft.done(wait));
+        }
+        draft.dismiss()?;
         let phase = draft.record.phase;
         if !look(&draft.record, scope.deployment).is_covered_by(&seen.look) {
             return Ok(draft.done(Then::Look));
@@ -99,7 +116,12 @@ pub fn plan(record: Record, seen: &Observation, scope: Scope<'_>) -> Result<Plan
             Phase::Interrupting => living::interrupting(&mut draft, seen)?,
             Phase::Releasing => ending::releasing(&mut draft, seen)?,
             Phase::Capturing => ending::capturing(&mut draft, seen)?,
-            Phase::Imaging => ending::imaging(&mut draft, seen)?,
+            Phase::Imaging => imaging::imaging(&mut draft, seen)?,
+            Phase::Stopping => stopping::stopping(&mut draft, seen)?,
+            Phase::Paused => resting::paused(&mut draft, seen)?,
+            Phase::Deallocated => resting::deallocated(&mut draft, seen)?,
+            Phase::Purging => purging::purging(&mut draft, seen)?,
+            Phase::Gone => draft.rest("nothing: the node is gone"),
         };
         if then != Then::Look {
             return Ok(draft.done(then));
@@ -222,8 +244,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Lifts a block.
+    /// Lifts a block, now that something has gone well. A removal is confirmed by nothing that AWS does.
     pub(crate) fn unblock(&mut self) {
+        let is_removal = self.record.blocked.as_ref().is_some_and(|blocked| blocked.code == UNCONFIRMED);
+        if !(is_removal && self.record.absent_since.is_some()) {
+            self.lift();
+        }
+    }
+
+    /// Takes the mark off, whatever it is.
+    pub(crate) fn lift(&mut self) {
         if let Some(blocked) = self.record.blocked.take() {
             self.note(format!("no longer blocked ({})", blocked.code));
             self.publish(Kind::NodeUnblocked);
@@ -291,21 +321,71 @@ impl<'a> Draft<'a> {
         now.duration_since(since) >= patience
     }
 
-    /// Leaves everything that is superseded, and what the present cycle was launched from, to the
-    /// operator: the next instance does not descend from it, so nothing it does can prove it needless.
-    pub(crate) fn hand_over_all(&mut self, why: &str) {
+    /// Leaves alone what is not, or no longer, provably ours.
+    pub(crate) fn let_go(&mut self, needless: &Superseded, why: &str) {
+        self.note(format!("{} is left alone: {why}", living::word(needless)));
+        self.record.forget(needless);
+    }
+
+    /// Keeps something until the life ends: nothing that a later instance does can prove it needless.
+    pub(crate) fn set_aside(&mut self, resource: Resource, why: &str) {
+        self.note(format!("{resource} is kept aside: {why}"));
+        if !self.record.aside.contains(&resource) {
+            self.record.aside.push(resource);
+        }
+    }
+
+    /// Keeps everything that is superseded, and what the present cycle was launched from, until the life
+    /// ends: the next instance does not descend from it.
+    pub(crate) fn set_all_aside(&mut self, why: &str) {
         for needless in self.record.needless() {
-            self.note(format!("{} is left alone and handed over: {why}", word(&needless)));
-            self.record.forget(&needless);
+            self.set_aside(needless.resource(), why);
         }
         self.record.superseded.clear();
         self.record.image = None;
         self.record.finals.clear();
     }
 
+    /// Whether an instance from this image descends from the node's last root. If it does not, a new
+    /// descent begins, and whatever was lost of the old one is no longer waited for.
+    pub(crate) fn descends_from(&mut self, image: &ImageId) -> bool {
+        let heir = self.record.image.as_ref().is_some_and(|own| own.id.as_ref() == Some(image));
+        if !heir {
+            self.record.descent = self.record.cycle;
+            self.record.restore = None;
+            if let Some(lost) = self.record.lost.take() {
+                let volume = Resource::Volume(lost.volume_id);
+                self.set_aside(volume, "it was lost, and the node began anew from its base image");
+            }
+        }
+        heir
+    }
+
+    /// What the cycle now ending was launched from stays until the next one is proven.
+    pub(crate) fn supersede_parent(&mut self) {
+        let record = &mut self.record;
+        record.superseded.extend(record.image.take().and_then(|i| i.id).map(Superseded::Image));
+        let finals = record.finals.drain(..).filter_map(|last| last.snapshot_id);
+        record.superseded.extend(finals.map(Superseded::Snapshot));
+    }
+
+    /// Lets go of a node that is to be managed no longer, as soon as no launch of it is in the air.
+    fn dismiss(&mut self) -> Result<(), Illegal> {
+        let record = &self.record;
+        if record.goal != DesiredState::Released || record.intent.is_some() || record.phase.is_final() {
+            return Ok(());
+        }
+        self.signal(Signal::Dismissed, "desiredState is released: everything is left as it is")
+    }
+
     /// Begins the next cycle: nothing of the last instance is left in it.
     pub(crate) fn begin_cycle(&mut self) {
         let record = &mut self.record;
+        if let (Some(root), Some(instance)) = (&record.root, &record.instance) {
+            let (device_name, platform) = (root.device_name.clone(), instance.platform.clone());
+            record.blueprint = Some(Blueprint { device_name, platform });
+            record.root_shape = Some(root.shape.clone());
+        }
         record.cycle += 1;
         record.instance = None;
         record.root = None;

@@ -3,23 +3,32 @@
 //! A record holds everything that is needed after the instance is gone. Fields added later default, so
 //! that every record ever written still loads; a record of a newer schema is never touched.
 
+mod parts;
+mod steady;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{DesiredState, NodeConfig};
-use crate::ids::{ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{NodeName, Resource, SnapshotId};
 use crate::journal::OwnEvent;
-use crate::launch::{LaunchRequest, Market};
+use crate::limits;
 use crate::names::Names;
-use crate::observation::{ImageState, Platform, SnapshotState, VolumeShape};
+use crate::observation::VolumeShape;
 use crate::phase::Phase;
 
-/// The schema this code writes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub use parts::{
+    Accepted, Blocked, Blueprint, Claim, FinalSnapshot, Former, Instance, LaunchIntent, Lost, Network,
+    NodeImage, Notice, Replacement, Root, Superseded, Unseen,
+};
+pub use steady::Steady;
+
+/// The schema this code writes. 2: a record may tell of lost data and of rests, which code that knows only
+/// 1 would overlook.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What Perennial knows and intends for one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,12 +77,54 @@ pub struct Record {
     /// What a proven successor made needless.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<Superseded>,
+    /// What of this life is kept aside: no success of a later instance can prove it needless, so it stays
+    /// until the life ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<Resource>,
+    /// What was superseded and has been deleted, as far as is known, the last one last: should it be found
+    /// again, it is known not to be needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departed: Vec<Superseded>,
     /// The launch under way: written before the call, so that no crash can double it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<LaunchIntent>,
     /// The launch of this cycle, if its instance ended before anyone saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<Unseen>,
+    /// What an image of the last root must say, for registering it once more after its instance is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blueprint: Option<Blueprint>,
+    /// The root volume whose last bytes no image and no snapshot holds, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
+    /// The older recovery point that the operator accepted for what is lost, until it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<SnapshotId>,
+    /// The last value of `restoreFrom` that was used: each is used once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<SnapshotId>,
+    /// The value of `recycle` that the present launch serves.
+    #[serde(default)]
+    pub recycled: u32,
+    /// Since when the node's item is missing from the config table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent_since: Option<Timestamp>,
+    /// When the node was deallocated: its retention counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deallocated_at: Option<Timestamp>,
+    /// Nothing is purged before this, whatever the retention says: an edit that ends it is told of first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge_not_before: Option<Timestamp>,
+    /// Since when reads have shown nothing of a node that is being purged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bare_since: Option<Timestamp>,
+    /// What a purge left to the operator, as `kind id`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handed_over: Vec<String>,
+    /// Lives of this name that ended before this one, the last one last: what still carries their tags is
+    /// a leftover.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Former>,
     /// The first cycle whose data the present root descends from: nothing older counts as superseded by it.
     #[serde(default)]
     pub descent: u32,
@@ -107,224 +158,6 @@ pub struct Record {
     /// Seconds spent in each phase since the node last ran.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub durations: BTreeMap<Phase, i64>,
-}
-
-/// The last accepted config.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Accepted {
-    /// The hash of the item it was read from.
-    pub hash: String,
-    /// What it says.
-    #[serde(flatten)]
-    pub config: NodeConfig,
-}
-
-/// The instance of a cycle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Instance {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub instance_type: String,
-    /// Its zone.
-    pub zone: String,
-    /// How it is paid for.
-    pub market: Market,
-    /// The image it was launched from.
-    pub image_id: ImageId,
-    /// When it was launched.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub launched_at: Option<Timestamp>,
-    /// The token of its launch, which its volumes carry as their key.
-    pub key: String,
-    /// Whether it was launched from the node image of the cycle before: only such an instance proves that
-    /// what that image holds is not needed elsewhere.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub heir: bool,
-    /// What an image of it must say about itself.
-    #[serde(default)]
-    pub platform: Platform,
-    /// When a read first did not show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Timestamp>,
-    /// When it was first seen ending or ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Timestamp>,
-    /// Whether a stop by hand has been noted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stop_noted: bool,
-}
-
-/// The root volume of a cycle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Root {
-    /// The volume.
-    pub volume_id: VolumeId,
-    /// Its device name.
-    pub device_name: String,
-    /// Its size and performance.
-    #[serde(flatten)]
-    pub shape: VolumeShape,
-    /// When it was first seen `available` after its instance had ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub available_at: Option<Timestamp>,
-    /// When a read first did not show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Timestamp>,
-    /// Another volume that a read showed in its place; a second read makes it the root.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaced_by: Option<Replacement>,
-}
-
-/// A volume that was seen in the root's place.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Replacement {
-    /// The volume.
-    pub volume_id: VolumeId,
-    /// When it was first seen there.
-    pub seen_at: Timestamp,
-}
-
-/// A launch whose instance ended before anyone saw it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Unseen {
-    /// Its token, which its volumes carry as their key.
-    pub key: String,
-    /// The image it was launched from, which tells what an image of its root must say.
-    pub image_id: ImageId,
-}
-
-/// The kept network interface.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Network {
-    /// The interface.
-    pub eni_id: InterfaceId,
-    /// Its primary private address.
-    pub private_ip: Ipv4Addr,
-    /// Its subnet.
-    pub subnet_id: SubnetId,
-    /// Its zone, which binds the node.
-    pub zone: String,
-    /// When a read first did not show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Timestamp>,
-}
-
-/// A final snapshot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FinalSnapshot {
-    /// The snapshot, once it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_id: Option<SnapshotId>,
-    /// The volume it is taken of.
-    pub volume_id: VolumeId,
-    /// Its state as last seen.
-    pub state: SnapshotState,
-    /// Which attempt it is; a failed snapshot is taken again.
-    pub attempt: u32,
-    /// The failed attempt before, until it is deleted: failed snapshots count against the volume's limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<SnapshotId>,
-    /// When a read first did not show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Timestamp>,
-}
-
-/// A node image.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeImage {
-    /// The image, once it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<ImageId>,
-    /// The cycle whose data it holds.
-    pub cycle: u32,
-    /// Which attempt it is; a failed image is registered again.
-    pub attempt: u32,
-    /// The snapshot behind it.
-    pub snapshot_id: SnapshotId,
-    /// Its state as last seen.
-    pub state: ImageState,
-    /// When a read first did not show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Timestamp>,
-}
-
-/// Something to be deleted once its successor is proven, in the order of the kinds below.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "kind", content = "id")]
-pub enum Superseded {
-    /// The root volume of an earlier cycle.
-    Volume(VolumeId),
-    /// A node image.
-    Image(ImageId),
-    /// The final snapshot behind a node image.
-    Snapshot(SnapshotId),
-}
-
-/// A launch under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LaunchIntent {
-    /// The whole request, resolved: repeated as it stands after an unknown result.
-    pub request: LaunchRequest,
-    /// When it was first written, and so the earliest moment it can have been sent.
-    pub since: Timestamp,
-    /// Since when reads show nothing of a launch that must not be sent again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quiet_since: Option<Timestamp>,
-    /// Why it must not be sent again, if so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed: Option<String>,
-}
-
-/// Who is working on a node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Claim {
-    /// The invocation.
-    pub by: String,
-    /// The step it is doing.
-    pub step: String,
-    /// Until when nobody else may.
-    pub until: Timestamp,
-}
-
-/// An interruption notice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Notice {
-    /// The instance it was given to.
-    pub instance_id: InstanceId,
-    /// When.
-    pub at: Timestamp,
-    /// Whether the warning snapshot has been tried.
-    #[serde(default)]
-    pub snapshot_tried: bool,
-}
-
-/// What keeps a node from going on. A mark on any phase, not a phase: work resumes where it stood.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Blocked {
-    /// A stable word for it; `docs/OPERATIONS.md` has a paragraph on each.
-    pub code: String,
-    /// What is wrong, as a sentence.
-    pub message: String,
-    /// What helps.
-    pub remedy: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// When it is tried again.
-    pub retry_at: Timestamp,
 }
 
 /// A record as the table has it.
@@ -376,8 +209,21 @@ impl Record {
             finals: Vec::new(),
             image: None,
             superseded: Vec::new(),
+            departed: Vec::new(),
+            aside: Vec::new(),
             intent: None,
             unseen: None,
+            blueprint: None,
+            lost: None,
+            restore: None,
+            restored: None,
+            recycled: 0,
+            absent_since: None,
+            deallocated_at: None,
+            purge_not_before: None,
+            bare_since: None,
+            handed_over: Vec::new(),
+            former: Vec::new(),
             descent: 0,
             stalled_since: None,
             attempts: 0,
@@ -424,8 +270,13 @@ impl Record {
         all
     }
 
-    /// Forgets something that has been deleted or handed over.
+    /// Forgets something that is superseded: it has been deleted, or is kept aside.
     pub fn forget(&mut self, gone: &Superseded) {
+        if self.superseded.contains(gone) {
+            self.departed.push(gone.clone());
+            let surplus = self.departed.len().saturating_sub(limits::DEPARTED_KEPT);
+            self.departed.drain(..surplus);
+        }
         self.superseded.retain(|s| s != gone);
         match gone {
             Superseded::Volume(_) => {}
@@ -439,65 +290,27 @@ impl Record {
         }
     }
 
-    /// What the snapshot pass needs of a running node; projected into the work index.
-    pub fn steady(&self) -> Option<Steady> {
-        let (instance, root) = (self.instance.as_ref()?, self.root.as_ref()?);
-        if self.phase != Phase::Running {
-            return None;
-        }
-        let policy = self.config().persist.root.as_ref();
-        Some(Steady {
-            schema_version: self.schema_version,
-            node: self.name.clone(),
-            life: self.life.clone(),
-            cycle: self.cycle,
-            descent: self.descent,
-            instance: instance.id.clone(),
-            volume: root.volume_id.clone(),
-            device: root.device_name.clone(),
-            snapshot_every: policy.map(|p| p.snapshot_every),
-            keep: policy.map_or(0, |p| p.keep),
-            kept_interface: self.network.as_ref().map(|n| n.eni_id.clone()),
-            suspend: self.config().suspend,
-            tags: self.config().tags.clone(),
-        })
+    /// The identity of this life, for reads by tags.
+    pub fn life(&self) -> (&str, &str) {
+        (self.name.as_str(), &self.life)
     }
-}
 
-/// What the scheduled passes need of a running node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Steady {
-    /// The schema of the record it was projected from; of a newer one nothing is touched.
-    #[serde(default)]
-    pub schema_version: u32,
-    /// The node.
-    pub node: NodeName,
-    /// Its life.
-    pub life: String,
-    /// Its cycle.
-    pub cycle: u32,
-    /// The first cycle of its root's descent.
-    #[serde(default)]
-    pub descent: u32,
-    /// Its instance.
-    pub instance: InstanceId,
-    /// Its root volume.
-    pub volume: VolumeId,
-    /// Device name of the root.
-    pub device: String,
-    /// How often the root is snapshotted; absent without root persistence.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::config::optional_duration")]
-    pub snapshot_every: Option<jiff::SignedDuration>,
-    /// How many completed snapshots are kept.
-    pub keep: u32,
-    /// The kept interface, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_interface: Option<InterfaceId>,
-    /// Whether nothing may be changed.
-    #[serde(default)]
-    pub suspend: bool,
-    /// The operator's tags.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: crate::names::Tags,
+    /// Whether the operator wants no instance, or another one than the present one.
+    pub fn is_unwanted(&self) -> bool {
+        self.goal != DesiredState::Running || self.config().recycle > self.recycled
+    }
+
+    /// When the node is to be looked at: at its appointment, and sooner if own events were not published.
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        if self.outbox.is_empty() {
+            return self.work_at;
+        }
+        let retry = self.updated_at.saturating_add(limits::NEXT_TICK).unwrap_or(self.updated_at);
+        Some(self.work_at.map_or(retry, |at| at.min(retry)))
+    }
+
+    /// Whether the passes need to know of the node: of one that is gone nothing is left to be done.
+    pub fn is_indexed(&self) -> bool {
+        self.phase != Phase::Gone || !self.outbox.is_empty()
+    }
 }

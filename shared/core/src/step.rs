@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use crate::failure::Failure;
-use crate::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use crate::launch::LaunchRequest;
 use crate::names::{Purpose, Tags};
 use crate::observation::{InstanceFacts, InterfaceFacts, Platform, SnapshotFacts, VolumeShape};
@@ -38,10 +38,30 @@ pub enum Step {
     Snapshot(SnapshotRequest),
     /// Register a node image.
     RegisterImage(Box<ImageRequest>),
+    /// Give an interface these security groups.
+    SetGroups {
+        /// The interface.
+        interface: InterfaceId,
+        /// Its security groups from now on.
+        groups: Vec<String>,
+    },
+    /// Put tags on a resource of ours.
+    Tag {
+        /// The resource.
+        resource: Resource,
+        /// The tags.
+        tags: Tags,
+    },
     /// Terminate an instance of ours.
-    Terminate(InstanceId),
+    Terminate(Termination),
     /// Delete something that a proven successor made needless.
     Delete(Superseded),
+    /// Delete a snapshot that rotation would delete: a newer recovery point holds more.
+    Prune(SnapshotId),
+    /// Delete something at the end of its node's retention.
+    Purge(Resource),
+    /// Take our tags off something: from now on it is the operator's alone.
+    HandOver(Resource),
 }
 
 impl Step {
@@ -57,12 +77,28 @@ impl Step {
                 _ => "final-snapshot",
             },
             Self::RegisterImage(_) => "register-image",
+            Self::SetGroups { .. } => "set-groups",
+            Self::Tag { .. } => "tag",
             Self::Terminate(_) => "terminate",
+            Self::Prune(_) => "prune-snapshot",
+            Self::Purge(_) => "purge",
+            Self::HandOver(_) => "hand-over",
             Self::Delete(Superseded::Volume(_)) => "delete-volume",
             Self::Delete(Superseded::Image(_)) => "deregister-image",
             Self::Delete(Superseded::Snapshot(_)) => "delete-snapshot",
         }
     }
+}
+
+/// An instance to be terminated, with what must outlive it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termination {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Volumes that must not be deleted with it.
+    pub volumes: Vec<VolumeId>,
+    /// The interface that must not be deleted with it.
+    pub interface: Option<InterfaceId>,
 }
 
 /// A network interface to be made.

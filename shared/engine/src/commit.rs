@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use perennial_core::journal::Entry;
-use perennial_core::record::Record;
+use perennial_core::record::{Record, SCHEMA_VERSION};
 
 use crate::Engine;
-use crate::ports::{Bus, Clock, Commit, Ec2, Reply, Store, Written};
+use crate::ports::{Base, Bus, Clock, Commit, Ec2, Reply, Store, Written};
 
 /// A record between two writes: as it was read or last written, and as it is to be.
 #[derive(Clone, Debug)]
@@ -26,6 +26,11 @@ impl Working {
 
     pub(crate) fn new(record: Record) -> Self {
         Self { base: None, record, entries: Vec::new() }
+    }
+
+    /// A new life over the record of an old one.
+    pub(crate) fn over(old: Record, record: Record) -> Self {
+        Self { base: Some(old), record, entries: Vec::new() }
     }
 
     /// Whether there is anything to write.
@@ -50,8 +55,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             return Ok(Written::Done);
         }
         let mut record = working.record.clone();
-        let expected = working.base.as_ref().map(|base| base.generation);
-        record.generation = expected.map_or(1, |generation| generation + 1);
+        record.schema_version = SCHEMA_VERSION;
+        let base = working.base.as_ref();
+        let expected = base.map(|base| Base { generation: base.generation, life: base.life.clone() });
+        record.generation = base.map_or(1, |base| base.generation + 1);
         record.updated_at = perennial_core::names::whole_second(self.now_for(&record));
         let before = working.base.as_ref().map(Record::resources).unwrap_or_default();
         let after = record.resources();

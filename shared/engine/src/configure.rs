@@ -1,19 +1,28 @@
 //! Edits of config items: judged whole, answered in the item, and put in force in the record.
 //!
 //! The stream only wakes: the item is read again, consistently. A rejected edit changes nothing; the last
-//! accepted config stays in force.
+//! accepted config stays in force. Absence is not judged here: the reconciling pass confirms it first.
+
+mod settings;
+
+pub(crate) use settings::have_lapsed as settings_have_lapsed;
 
 use perennial_core::config::references::{Referred, check};
-use perennial_core::config::{self, Draft, Problem, Status};
+use perennial_core::config::settings::SETTINGS;
+use perennial_core::config::{
+    self, DesiredState, Draft, NodeConfig, Problem, Status, notices::notices, transitions,
+};
 use perennial_core::ids::NodeName;
 use perennial_core::journal::{Detail, Entry, Kind, OwnEvent};
 use perennial_core::names::{digest, life, whole_second};
 use perennial_core::observation::Look;
-use perennial_core::record::{Accepted, Record};
+use perennial_core::phase::Phase;
+use perennial_core::record::{Accepted, Record, Stored};
 use serde_json::Value;
 
 use crate::Engine;
 use crate::commit::Working;
+use crate::drive::Drive;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store, Written};
 
 /// What became of an edit.
@@ -23,10 +32,20 @@ pub enum Configured {
     Accepted,
     /// The item is not in force, and says why.
     Rejected,
-    /// There is nothing to judge: the item is absent, or not one of a node.
+    /// There is nothing to judge: the item is absent.
     Nothing,
-    /// Somebody else wrote meanwhile; the next tick judges again.
+    /// Not now: somebody else wrote meanwhile, or the life before has not ended yet. The tick judges again.
     Later,
+}
+
+/// How many times an edit that lost a write is judged again before it is left to the tick.
+const CONFLICTS_AT_MOST: usize = 3;
+
+/// What is to be said of a draft.
+#[derive(Debug, Default)]
+struct Verdict {
+    problems: Vec<Problem>,
+    notices: Vec<String>,
 }
 
 impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
@@ -35,27 +54,108 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// # Errors
     /// A failure of a read or a write; a repeat goes on from there.
     pub async fn configure(&self, id: &str) -> Reply<Configured> {
+        for _ in 0..CONFLICTS_AT_MOST {
+            let done = match id {
+                SETTINGS => self.configure_settings().await?,
+                _ => self.configure_node(id).await?,
+            };
+            if let Some(configured) = done {
+                return Ok(configured);
+            }
+        }
+        Ok(Configured::Later)
+    }
+
+    /// Judges the item of a node; `None` if a write was lost and everything must be read again.
+    async fn configure_node(&self, id: &str) -> Reply<Option<Configured>> {
+        let named = config::node_name(id);
+        // Read before the item: whoever puts a newer item in force meanwhile makes our write conflict, so
+        // that an older edit never comes after a newer one.
+        let record = match &named {
+            Ok(node) => match self.load(node).await? {
+                Ok(record) => Some(record),
+                Err(Drive::NoRecord) => None,
+                Err(_) => return Ok(Some(Configured::Later)),
+            },
+            Err(_) => None,
+        };
         let item = match self.store.config_item(id).await? {
             Some(item) if !config::is_absent(&item) => item,
             _ => {
-                tracing::info!(id, "the item is absent: its node, if there is one, stays as it is");
-                return Ok(Configured::Nothing);
+                tracing::info!(id, "the item is absent: its node, if there is one, stays as it is for now");
+                return Ok(Some(Configured::Nothing));
             }
         };
-        let node = match config::node_name(id) {
+        let node = match named {
             Ok(node) => node,
-            Err(problem) => return self.reject(id, &item, None, vec![problem]).await,
+            Err(problem) => return self.reject(id, &item, None, vec![problem]).await.map(Some),
         };
         let draft = config::parse(&item);
-        let problems = self.judge(&draft).await?;
-        if !problems.is_empty() {
-            return self.reject(id, &item, Some(&node), problems).await;
+        let verdict = self.judge(&draft, record.as_ref()).await?;
+        if !verdict.problems.is_empty() {
+            return self.reject(id, &item, record.as_ref(), verdict.problems).await.map(Some);
         }
-        self.accept(id, &item, node, draft).await
+        self.accept(id, &item, (node, record), draft.config, verdict.notices).await
     }
 
-    /// Every problem of a draft, those that only AWS can tell of included.
-    async fn judge(&self, draft: &Draft) -> Reply<Vec<Problem>> {
+    /// Whether an item carries an accepted verdict on what it says now, and that is in force. A rejected
+    /// item never is: the operator's doing elsewhere may mend it.
+    ///
+    /// # Errors
+    /// A failure of the read of what is in force.
+    pub(crate) async fn is_in_force(&self, id: &str, item: &Value) -> Reply<bool> {
+        let status = &item[config::STATUS];
+        let hash = config::hash(item);
+        if status["configHash"] != hash.as_str() || status["accepted"] != true {
+            return Ok(false);
+        }
+        if id == SETTINGS {
+            return Ok(self.store.settings().await?.is_some_and(|in_force| in_force.hash == hash));
+        }
+        let Some(node) = NodeName::from_key(id) else { return Ok(true) };
+        Ok(match self.store.load(&node).await? {
+            Some(Stored::Known(record)) => {
+                transitions::is_in_force(&record, &hash, config::parse(item).config.desired_state)
+            }
+            Some(Stored::Newer { .. }) => true,
+            None => false,
+        })
+    }
+
+    /// Every problem of a draft, those that only AWS and the node's record can tell of included.
+    async fn judge(&self, draft: &Draft, record: Option<&Record>) -> Reply<Verdict> {
+        let mut verdict = Verdict { problems: draft.problems.clone(), notices: Vec::new() };
+        // What is wrong in itself need not be reported as missing, or as out of place, as well.
+        let is_known = |problems: &[Problem], new: &Problem| {
+            problems.iter().any(|p| p.path == new.path || new.path.starts_with(&format!("{}[", p.path)))
+        };
+        for problem in transitions::check(record, &draft.config) {
+            if !is_known(&verdict.problems, &problem) {
+                verdict.problems.push(problem);
+            }
+        }
+        for problem in self.unresolved(draft).await? {
+            if is_known(&verdict.problems, &problem) {
+                continue;
+            }
+            match draft.config.desired_state {
+                DesiredState::Running => verdict.problems.push(problem),
+                // What is wrong today may be right when it is needed.
+                DesiredState::Paused | DesiredState::Deallocated | DesiredState::Released => {
+                    verdict.notices.push(format!("{}: {}", problem.path, problem.remedy));
+                }
+            }
+        }
+        verdict.problems.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(verdict)
+    }
+
+    /// What a draft refers to and AWS does not have, or not so; unread if no launch is to be expected.
+    async fn unresolved(&self, draft: &Draft) -> Reply<Vec<Problem>> {
+        match draft.config.desired_state {
+            DesiredState::Running | DesiredState::Paused => {}
+            DesiredState::Deallocated | DesiredState::Released => return Ok(Vec::new()),
+        }
         let launch = &draft.config.launch;
         let seen = self
             .observe(Look {
@@ -66,25 +166,14 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             })
             .await?;
         let referred = Referred { template: seen.template, subnets: seen.subnets, images: seen.images };
-        let mut problems = draft.problems.clone();
-        for problem in check(draft, &referred) {
-            // What is wrong in itself need not be reported as missing as well.
-            if !problems
-                .iter()
-                .any(|p| p.path == problem.path || problem.path.starts_with(&format!("{}[", p.path)))
-            {
-                problems.push(problem);
-            }
-        }
-        problems.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(problems)
+        Ok(check(draft, &referred))
     }
 
     async fn reject(
         &self,
         id: &str,
         item: &Value,
-        node: Option<&NodeName>,
+        record: Option<&Record>,
         problems: Vec<Problem>,
     ) -> Reply<Configured> {
         let hash = config::hash(item);
@@ -94,16 +183,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let reason =
             format!("the item {id} was rejected: {} problem(s); nothing of it is in force", problems.len());
         tracing::warn!(id, "{reason}");
-        let record = match node {
-            Some(node) => self.load(node).await?.ok(),
-            None => None,
-        };
         let detail = Detail {
             id: format!("{}-rejected-{}", bare(id), &digest(&[&hash, &format!("{problems:?}")])[..16]),
             node: bare(id).to_owned(),
-            life: record.as_ref().map(|r| r.life.clone()).unwrap_or_default(),
-            cycle: record.as_ref().map_or(0, |r| r.cycle),
-            phase: record.as_ref().map(|r| r.phase),
+            life: record.map(|r| r.life.clone()).unwrap_or_default(),
+            cycle: record.map_or(0, |r| r.cycle),
+            phase: record.map(|r| r.phase),
             reason,
             problems: problems.iter().map(|p| format!("{} = {}: {}", p.path, p.value, p.remedy)).collect(),
             ..Detail::default()
@@ -116,46 +201,52 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(Configured::Rejected)
     }
 
-    async fn accept(&self, id: &str, item: &Value, node: NodeName, draft: Draft) -> Reply<Configured> {
+    async fn accept(
+        &self,
+        id: &str,
+        item: &Value,
+        (node, record): (NodeName, Option<Record>),
+        config: NodeConfig,
+        mut told: Vec<String>,
+    ) -> Reply<Option<Configured>> {
         let hash = config::hash(item);
-        let accepted = Accepted { hash: hash.clone(), config: draft.config };
-        let mut working = match self.load(&node).await? {
-            Ok(record) => Working::read(record),
-            Err(crate::drive::Drive::NoRecord) => {
-                let now = whole_second(self.clock.now());
+        let wanted = config.desired_state;
+        let mut accepted = Accepted { hash: hash.clone(), notices: Vec::new(), config };
+        let now = whole_second(record.as_ref().map_or_else(|| self.clock.now(), |r| self.now_for(r)));
+        let is_first = record.is_none();
+        let mut working = match record {
+            Some(record) => Working::read(record),
+            None => {
                 let life = life(&self.deployment, &node, &self.invocation, now);
                 Working::new(Record::new(node.clone(), life, accepted.clone(), now))
             }
-            Err(_) => return Ok(Configured::Later),
         };
-        let notices = notices(&working.record, &accepted);
-        let is_new = working.record.generation == 0;
-        if is_new || working.record.config.hash != hash {
-            self.put_in_force(&mut working, accepted);
+        let in_force = &working.record.config;
+        if !is_first && in_force.hash == hash && !in_force.notices.is_empty() {
+            // Found when it was put in force, before it changed what they were found by.
+            told.clone_from(&in_force.notices);
+        } else {
+            told.extend(notices(&working.record, &accepted, now));
+        }
+        accepted.notices.clone_from(&told);
+        let begins_anew = transitions::begins_anew(&working.record, wanted);
+        let is_ending = working.record.phase == Phase::Purging;
+        if begins_anew {
+            let life = life(&self.deployment, &node, &self.invocation, now);
+            let next = transitions::next_life(&working.record, life, accepted.clone(), now);
+            working = Working::over(working.record, next);
+        }
+        if is_first || begins_anew || !transitions::is_in_force(&working.record, &hash, wanted) {
+            put_in_force(&mut working, accepted, now);
             if self.write(&mut working).await? == Written::Conflict {
-                return Ok(Configured::Later);
+                return Ok(None);
             }
         }
         if !says(item, &hash, true, &[]) {
-            self.answer(id, item, true, Vec::new(), notices).await?;
+            self.answer(id, item, true, Vec::new(), told).await?;
         }
         self.drive(&node).await?;
-        Ok(Configured::Accepted)
-    }
-
-    fn put_in_force(&self, working: &mut Working, accepted: Accepted) {
-        let now = whole_second(self.now_for(&working.record));
-        let record = &mut working.record;
-        record.goal = accepted.config.desired_state;
-        record.config = accepted;
-        // What a person has just changed may be what the node was blocked on.
-        record.not_before = None;
-        record.work_at = Some(now);
-        let what = format!("config {} accepted", &record.config.hash[..12.min(record.config.hash.len())]);
-        let nth = record.outbox.len();
-        let event = OwnEvent::about(record, Kind::ConfigAccepted, &what, nth, now);
-        record.outbox.push(event);
-        working.entries.push(Entry { time: now, what, phase: record.phase, cycle: record.cycle });
+        Ok(Some(if is_ending { Configured::Later } else { Configured::Accepted }))
     }
 
     async fn answer(
@@ -180,6 +271,17 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 }
 
+/// Changes the record, and says so in its journal and outbox.
+fn put_in_force(working: &mut Working, accepted: Accepted, now: jiff::Timestamp) {
+    let record = &mut working.record;
+    transitions::put_in_force(record, accepted, now);
+    let what = format!("config {} accepted", &record.config.hash[..12.min(record.config.hash.len())]);
+    let nth = record.outbox.len();
+    let event = OwnEvent::about(record, Kind::ConfigAccepted, &what, nth, now);
+    record.outbox.push(event);
+    working.entries.push(Entry { time: now, what, phase: record.phase, cycle: record.cycle });
+}
+
 /// Whether the item already carries this verdict.
 fn says(item: &Value, hash: &str, accepted: bool, problems: &[Problem]) -> bool {
     serde_json::from_value::<Status>(item[config::STATUS].clone())
@@ -188,51 +290,4 @@ fn says(item: &Value, hash: &str, accepted: bool, problems: &[Problem]) -> bool 
 
 fn bare(id: &str) -> &str {
     id.strip_prefix(NodeName::KEY_PREFIX).unwrap_or(id)
-}
-
-/// What an operator should know about an edit of a node that has an instance.
-fn notices(record: &Record, accepted: &Accepted) -> Vec<String> {
-    let (old, new) = (record.config(), &accepted.config);
-    let mut notices = Vec::new();
-    if record.instance.is_none() {
-        return notices;
-    }
-    if old.launch != new.launch {
-        notices.push("launch: takes effect at the next launch, not on the present instance".to_owned());
-    }
-    if new.persist.root.is_some() && old.launch.image != new.launch.image {
-        notices
-            .push("launch.image: has no effect on a node that has run while persist.root is on".to_owned());
-    }
-    if old.persist.root.is_some() && new.persist.root.is_none() {
-        let notice = "persist.root: taken out: when the present instance ends, its root volume is left alone and \
-                      handed over, and the next instance starts from the base image";
-        notices.push(notice.to_owned());
-    }
-    if let Some(kept) = &record.network {
-        let wanted = new.persist.network.as_ref();
-        if wanted.is_none() {
-            notices.push(format!(
-                "persist.network: removed, but {} stays with the node all the same",
-                kept.eni_id
-            ));
-        } else if wanted.and_then(|n| n.private_ip).is_some_and(|ip| ip != kept.private_ip) {
-            notices.push(format!(
-                "persist.network.privateIp: the node keeps the address it has, {}",
-                kept.private_ip
-            ));
-        }
-        if old.launch.subnets != new.launch.subnets {
-            notices.push(format!(
-                "launch.subnets: has no effect while the interface in {} is kept",
-                kept.subnet_id
-            ));
-        }
-    } else if new.persist.network.is_some() {
-        notices.push(
-            "persist.network: the interface is made, and its address kept, from the next launch on"
-                .to_owned(),
-        );
-    }
-    notices
 }

@@ -12,6 +12,7 @@ use perennial_core::plan::{Poll, Scope, Then, Wait, look, notice, plan};
 use perennial_core::record::{Claim, Record, Stored};
 use perennial_core::step::{Outcome, Step};
 
+use futures::join;
 use jiff::Timestamp;
 
 use crate::Engine;
@@ -35,22 +36,28 @@ pub enum Drive {
     OutOfTime,
 }
 
-/// What an invocation stays for, looking again and again, instead of leaving it to an event or the tick.
+/// What drives a node, and so what an invocation stays for instead of leaving it to an event or the tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// What no event tells of.
-    Events,
-    /// Also what an event should have told of: a tick that has little to do need not trust in it.
-    Idle,
+pub(crate) enum Driver {
+    /// An event or an edit: it stays for what no event tells of.
+    Event,
+    /// The scheduled tick with much to do: it stays for no more than an event does.
+    Tick,
+    /// The scheduled tick with little to do: it need not trust in events.
+    IdleTick,
 }
 
-impl Patience {
-    fn covers(self, poll: Poll) -> bool {
+impl Driver {
+    fn stays_for(self, poll: Poll) -> bool {
         match poll {
             Poll::Yes => true,
-            Poll::IfIdle => self == Self::Idle,
+            Poll::IfIdle => self == Self::IdleTick,
             Poll::No => false,
         }
+    }
+
+    fn is_tick(self) -> bool {
+        matches!(self, Self::Tick | Self::IdleTick)
     }
 }
 
@@ -63,7 +70,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// # Errors
     /// A failure of a read or a write; the node is as it was last written, and a repeat goes on from there.
     pub async fn drive(&self, node: &NodeName) -> Reply<Drive> {
-        self.drive_with(node, None, Patience::Events).await
+        self.drive_with(node, None, Driver::Event).await
     }
 
     /// Drives a node: a notice to its instance is written down before anything else.
@@ -74,16 +81,18 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         &self,
         node: &NodeName,
         noticed: Option<(&InstanceId, Timestamp)>,
-        patience: Patience,
+        driver: Driver,
     ) -> Reply<Drive> {
         for _ in 0..CONFLICTS_AT_MOST {
-            let record = match self.load(node).await? {
+            let (record, settings) = join!(self.load(node), self.store.settings());
+            let record = match record? {
                 Ok(record) => record,
                 Err(end) => return Ok(end),
             };
+            let suspended = settings?.is_some_and(|in_force| in_force.settings.suspend);
             let mut working = Working::read(record);
             if let Some((instance, at)) = noticed {
-                let scope = self.scope(&working.record);
+                let scope = self.scope(&working.record, driver, false);
                 if let Some(plan) = notice(working.record.clone(), instance, at, scope).map_err(defect)? {
                     working.take(plan.record, plan.entries);
                     if self.write(&mut working).await? == Written::Conflict {
@@ -91,7 +100,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                     }
                 }
             }
-            match self.advance(&mut working, patience).await? {
+            match self.advance(&mut working, driver, suspended).await? {
                 Some(end) => return self.finish(working, end).await,
                 None => continue,
             }
@@ -111,28 +120,37 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         })
     }
 
-    fn scope(&self, record: &Record) -> Scope<'_> {
-        Scope { deployment: &self.deployment, now: perennial_core::names::whole_second(self.now_for(record)) }
+    fn scope(&self, record: &Record, driver: Driver, suspended: bool) -> Scope<'_> {
+        let now = perennial_core::names::whole_second(self.now_for(record));
+        let suspended = suspended || record.config().suspend;
+        Scope { deployment: &self.deployment, now, tick: driver.is_tick(), suspended }
+    }
+
+    /// The scope of a decision that the scheduled tick makes.
+    pub(crate) fn scope_of_tick(&self, record: &Record) -> Scope<'_> {
+        self.scope(record, Driver::Tick, false)
     }
 
     /// Goes on until the node waits; `None` if a write was lost and everything must be read again.
-    pub(crate) async fn advance(&self, working: &mut Working, patience: Patience) -> Reply<Option<Drive>> {
+    async fn advance(&self, working: &mut Working, driver: Driver, suspended: bool) -> Reply<Option<Drive>> {
         let polls_until =
             self.clock.now().saturating_add(limits::POLL_AT_MOST).unwrap_or_else(|_| self.clock.now());
         for _ in 0..limits::STEPS_PER_DRIVE {
-            let scope = self.scope(&working.record);
+            let scope = self.scope(&working.record, driver, suspended);
             if self.is_claimed(&working.record, scope.now) {
                 return Ok(Some(Drive::Claimed));
             }
             if !self.has_time_for(1) {
                 return self.leave(working, Drive::OutOfTime).await;
             }
+            // What is left of a claim is our own or that of an invocation that died: nobody works on the node.
+            working.record.claim = None;
             let seen = self.observe(look(&working.record, &self.deployment)).await?;
             let plan = plan(working.record.clone(), &seen, scope).map_err(defect)?;
-            if let (Then::Act(step), true) = (&plan.then, working.record.config().suspend) {
+            if let (Then::Act(step), true) = (&plan.then, scope.suspended) {
                 let (node, step) = (&working.record.name, step.name());
                 tracing::info!(%node, step, "{node} is suspended: {step} is held back");
-                return Ok(Some(Drive::Suspended));
+                return self.hold(working).await;
             }
             working.take(plan.record, plan.entries);
             match plan.then {
@@ -141,7 +159,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                     if !self.has_time_for(2) {
                         return self.leave(working, Drive::OutOfTime).await;
                     }
-                    if !self.take_step(working, &step).await? {
+                    if !self.take_step(working, &step, driver).await? {
                         return Ok(None);
                     }
                 }
@@ -151,7 +169,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                     }
                     tracing::debug!(node = %working.record.name, phase = %working.record.phase, "waits for {why}");
                     let now = self.clock.now();
-                    if !patience.covers(poll) || now >= polls_until || !self.has_time_for(2) {
+                    if !driver.stays_for(poll) || now >= polls_until || !self.has_time_for(2) {
                         return Ok(Some(Drive::Waits(why)));
                     }
                     self.clock.pause(limits::POLL_EVERY).await;
@@ -175,7 +193,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Claims a step, takes it, and writes what became of it. `false` if a write was lost.
-    async fn take_step(&self, working: &mut Working, step: &Step) -> Reply<bool> {
+    async fn take_step(&self, working: &mut Working, step: &Step, driver: Driver) -> Reply<bool> {
         let until = self.clock.deadline().saturating_add(limits::CLAIM_GRACE);
         working.record.claim = Some(Claim {
             by: self.invocation.clone(),
@@ -183,9 +201,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             until: until.map(perennial_core::names::whole_second).unwrap_or(working.record.updated_at),
         });
         // A crash from here on must be found by the tick.
-        let soon = self.clock.now().saturating_add(limits::NEXT_TICK).unwrap_or(working.record.updated_at);
-        let soon = perennial_core::names::whole_second(soon);
-        working.record.work_at = Some(working.record.work_at.map_or(soon, |at| at.min(soon)));
+        self.appoint_tick(working);
         if self.write(working).await? == Written::Conflict {
             return Ok(false);
         }
@@ -194,14 +210,20 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         if let Outcome::Failed(failure) = &outcome {
             tracing::info!(node = %working.record.name, step = step.name(), code = %failure.code, "{failure}");
         }
-        self.conclude(working, step, &outcome).await
+        self.conclude(working, step, &outcome, driver).await
     }
 
     /// Writes the outcome. A notice may have been written meanwhile: then the outcome goes into the newer
     /// record, as long as the claim in it is still ours.
-    async fn conclude(&self, working: &mut Working, step: &Step, outcome: &Outcome) -> Reply<bool> {
+    async fn conclude(
+        &self,
+        working: &mut Working,
+        step: &Step,
+        outcome: &Outcome,
+        driver: Driver,
+    ) -> Reply<bool> {
         for _ in 0..CONFLICTS_AT_MOST {
-            let scope = self.scope(&working.record);
+            let scope = self.scope(&working.record, driver, false);
             let mut record = working.record.clone();
             record.claim = None;
             let (record, entries) = absorb(record, step, outcome, scope);
@@ -219,6 +241,21 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             *working = Working::read(fresh);
         }
         Ok(false)
+    }
+
+    /// Writes what was seen of a suspended node, so that it is looked at again.
+    async fn hold(&self, working: &mut Working) -> Reply<Option<Drive>> {
+        if working.is_changed() {
+            self.appoint_tick(working);
+        }
+        Ok((self.write(working).await? == Written::Done).then_some(Drive::Suspended))
+    }
+
+    /// Makes sure that the tick comes by.
+    fn appoint_tick(&self, working: &mut Working) {
+        let soon = self.clock.now().saturating_add(limits::NEXT_TICK).unwrap_or(working.record.updated_at);
+        let soon = perennial_core::names::whole_second(soon);
+        working.record.work_at = Some(working.record.work_at.map_or(soon, |at| at.min(soon)));
     }
 
     /// Writes what was decided and leaves the rest to the tick.

@@ -7,9 +7,11 @@ pub mod commit;
 pub mod configure;
 pub mod drive;
 pub mod observe;
+pub mod orphans;
 pub mod passes;
 pub mod perform;
 pub mod ports;
+pub mod removal;
 pub mod wake;
 
 use ports::{Bus, Clock, Ec2, Store};

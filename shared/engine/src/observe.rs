@@ -1,7 +1,9 @@
 //! Looking: everything a decision asks for, read at once.
 
 use futures::join;
+use perennial_core::config;
 use perennial_core::launch::TemplateFacts;
+use perennial_core::names::Tagged;
 use perennial_core::observation::{ImageFacts, Look, Observation, SubnetFacts};
 
 use crate::Engine;
@@ -15,6 +17,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// The first failure; nothing is decided from half a look.
     pub(crate) async fn observe(&self, look: Look) -> Reply<Observation> {
         let ec2 = &self.ec2;
+        let all_of = look.all_of.as_ref();
+        let lined = all_of.or(look.line_of.as_ref());
         let (
             instances,
             launched,
@@ -24,20 +28,29 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             snapshots,
             keyed,
             of_volume,
+            lined,
             named,
             checks,
             base,
+            rest,
+            item,
         ) = join!(
             some(!look.instances.is_empty(), ec2.instances(&look.instances)),
             some(look.launch_token.is_some(), ec2.instances_by_token(text(&look.launch_token))),
             some(!look.volumes.is_empty(), ec2.volumes(&look.volumes)),
-            some(look.volume_key.is_some(), ec2.volumes_by_key(text(&look.volume_key))),
+            keyed(&look.volume_key, async |key| ec2.volumes_tagged(&self.keyed(key)).await),
             some(!look.interfaces.is_empty(), ec2.interfaces(&look.interfaces)),
             some(!look.snapshots.is_empty(), ec2.snapshots(&look.snapshots)),
-            some(look.snapshot_key.is_some(), ec2.snapshots_by_key(text(&look.snapshot_key))),
+            keyed(&look.snapshot_key, async |key| ec2.snapshots_tagged(&self.keyed(key)).await),
             async {
                 match &look.snapshots_of {
                     Some(volume) => ec2.snapshots_of(volume).await,
+                    None => Ok(Vec::new()),
+                }
+            },
+            async {
+                match lined {
+                    Some(life) => ec2.snapshots_tagged(&self.of_life(life)).await,
                     None => Ok(Vec::new()),
                 }
             },
@@ -49,17 +62,51 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 }
             },
             self.base(&look),
+            self.everything(all_of),
+            async {
+                match &look.item {
+                    Some(node) => self.store.config_item(&node.key()).await,
+                    None => Ok(None),
+                }
+            },
         );
         let (template, images, subnets) = base?;
-        let mut seen = Observation { checks_passed: checks?, template, ..Observation::default() };
+        let item = item?.filter(|item| !config::is_absent(item));
+        let mut seen = Observation { checks_passed: checks?, template, item, ..rest? };
         seen.instances.extend(launched?.into_iter().chain(instances?).map(|i| (i.id.clone(), i)));
         seen.volumes.extend(keyed_volumes?.into_iter().chain(volumes?).map(|v| (v.id.clone(), v)));
         seen.interfaces.extend(interfaces?.into_iter().map(|i| (i.id.clone(), i)));
-        let snapshots = keyed?.into_iter().chain(of_volume?).chain(snapshots?);
+        let snapshots = lined?.into_iter().chain(keyed?).chain(of_volume?).chain(snapshots?);
         seen.snapshots.extend(snapshots.map(|s| (s.id.clone(), s)));
         seen.images.extend(named?.into_iter().chain(images).map(|i| (i.id.clone(), i)));
         seen.subnets.extend(subnets.into_iter().map(|s| (s.id.clone(), s)));
         seen.look = look;
+        Ok(seen)
+    }
+
+    fn keyed<'a>(&'a self, key: &'a str) -> Tagged<'a> {
+        Tagged { key: Some(key), ..Tagged::of(&self.deployment) }
+    }
+
+    fn of_life<'a>(&'a self, (node, life): &'a (String, String)) -> Tagged<'a> {
+        Tagged { life: Some((node, life)), ..Tagged::of(&self.deployment) }
+    }
+
+    /// Everything but the snapshots that carries the tags of a life.
+    async fn everything(&self, life: Option<&(String, String)>) -> Reply<Observation> {
+        let mut seen = Observation::default();
+        let Some(life) = life else { return Ok(seen) };
+        let (ec2, tagged) = (&self.ec2, self.of_life(life));
+        let (instances, volumes, interfaces, images) = join!(
+            ec2.instances_tagged(&tagged),
+            ec2.volumes_tagged(&tagged),
+            ec2.interfaces_tagged(&tagged),
+            ec2.images_tagged(&tagged),
+        );
+        seen.instances.extend(instances?.into_iter().map(|i| (i.id.clone(), i)));
+        seen.volumes.extend(volumes?.into_iter().map(|v| (v.id.clone(), v)));
+        seen.interfaces.extend(interfaces?.into_iter().map(|i| (i.id.clone(), i)));
+        seen.images.extend(images?.into_iter().map(|i| (i.id.clone(), i)));
         Ok(seen)
     }
 
@@ -84,6 +131,13 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 
 async fn some<T>(asked: bool, read: impl Future<Output = Reply<Vec<T>>>) -> Reply<Vec<T>> {
     if asked { read.await } else { Ok(Vec::new()) }
+}
+
+async fn keyed<T>(key: &Option<String>, read: impl AsyncFn(&str) -> Reply<Vec<T>>) -> Reply<Vec<T>> {
+    match key {
+        Some(key) => read(key).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 fn text(value: &Option<String>) -> &str {

@@ -8,16 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use perennial_core::config;
-use perennial_core::ids::{InstanceId, NodeName};
-use perennial_core::names::{Names, Purpose, whole_second};
+use perennial_core::config::settings::SETTINGS;
+use perennial_core::ids::{InstanceId, NodeName, Resource};
+use perennial_core::names::{Names, Purpose, Tagged, whole_second};
 use perennial_core::observation::{InstanceFacts, InstanceState};
-use perennial_core::record::{Steady, Stored};
+use perennial_core::record::Steady;
 use perennial_core::snapshots::{Todo, by_node, todo};
 use perennial_core::step::Outcome;
+use serde_json::Value;
 
 use crate::Engine;
-use crate::drive::Patience;
-use crate::ports::{Bus, Clock, Ec2, Reply, Store};
+use crate::configure::settings_have_lapsed;
+use crate::drive::Driver;
+use crate::ports::{Bus, Clock, Ec2, Indexed, Reply, Store};
 
 /// What a reconcile tick did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,45 +65,59 @@ pub struct SnapshotTick {
     pub cut_short: bool,
 }
 
+impl Tick {
+    fn count(&mut self, ends: &[Ended]) {
+        self.failed += ends.iter().filter(|end| **end == Ended::Failed).count();
+        self.cut_short |= ends.contains(&Ended::Untouched);
+    }
+}
+
 impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Goes through everything that may have been missed.
     ///
     /// # Errors
-    /// A failure of the reads that say what there is to do.
+    /// A failure of the read that says which nodes there are.
     pub async fn reconcile(&self) -> Reply<Tick> {
         let mut tick = Tick::default();
+        let now = whole_second(self.clock.now());
         // What is due comes before all: no other read that fails may keep a recovery waiting.
-        let due = self.store.due(whole_second(self.clock.now())).await?;
-        if let Err(failure) = self.reconcile_configs(&mut tick).await {
-            tick.failed += 1;
-            tracing::warn!(code = %failure.code, "the config items were not read: {failure}");
-        }
-        let drifted = self.drifted().await.unwrap_or_else(|failure| {
+        let nodes = self.store.nodes().await?;
+        let removed = match self.reconcile_configs(&nodes, &mut tick).await {
+            Ok(removed) => removed,
+            Err(failure) => {
+                tick.failed += 1;
+                tracing::warn!(code = %failure.code, "the config items were not read: {failure}");
+                Vec::new()
+            }
+        };
+        let drifted = self.drifted(&nodes).await.unwrap_or_else(|failure| {
             tick.failed += 1;
             tracing::warn!(code = %failure.code, "the running instances were not read: {failure}");
             Vec::new()
         });
-        let mut nodes: BTreeSet<NodeName> = BTreeSet::new();
         // The longest due first: a set would lose that order, so it only weeds out doubles.
-        let due =
-            due.into_iter().map(|due| due.node).filter(|node| nodes.insert(node.clone())).collect::<Vec<_>>();
-        let drifted = drifted.into_iter().filter(|node| nodes.insert(node.clone()));
-        let all: Vec<NodeName> = due.into_iter().chain(drifted.collect::<Vec<_>>()).collect();
+        let due = nodes.iter().filter(|node| node.at.is_some_and(|at| at <= now)).map(|node| &node.node);
+        let mut seen: BTreeSet<NodeName> = BTreeSet::new();
+        let all = due.cloned().chain(drifted).chain(removed);
+        let all: Vec<NodeName> = all.filter(|node| seen.insert(node.clone())).collect();
         // Side by side, since a node may spend its time polling while others could go on.
-        let patience = if all.len() <= IDLE_AT_MOST { Patience::Idle } else { Patience::Events };
-        let drives = all.iter().map(|node| self.drive_in_time(node, patience));
+        let driver = if all.len() <= IDLE_AT_MOST { Driver::IdleTick } else { Driver::Tick };
+        let drives = all.iter().map(|node| self.drive_in_time(node, driver));
         let ends: Vec<Ended> = futures::stream::iter(drives).buffer_unordered(AT_ONCE).collect().await;
+        tick.count(&ends);
         tick.driven = ends.iter().filter(|end| **end == Ended::Well).count();
-        tick.failed += ends.iter().filter(|end| **end == Ended::Failed).count();
-        tick.cut_short |= ends.contains(&Ended::Untouched);
+        if let Err(failure) = self.orphan_pass().await {
+            tick.failed += 1;
+            tracing::warn!(code = %failure.code, "the orphans were not looked for: {failure}");
+        }
         Ok(tick)
     }
 
-    async fn drive_in_time(&self, node: &NodeName, patience: Patience) -> Ended {
+    async fn drive_in_time(&self, node: &NodeName, driver: Driver) -> Ended {
         if !self.has_time_for(2) {
             return Ended::Untouched;
         }
-        match self.drive_with(node, None, patience).await {
+        match self.drive_with(node, None, driver).await {
             Ok(_) => Ended::Well,
             Err(failure) => {
                 tracing::warn!(%node, code = %failure.code, "{failure}");
@@ -110,25 +127,33 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Judges the items that say something else than what is in force, or that carry no verdict on what
-    /// they say: the stream may have lost their edit.
-    async fn reconcile_configs(&self, tick: &mut Tick) -> Reply<()> {
+    /// they say: the stream may have lost their edit. Then finds the nodes whose item is gone.
+    async fn reconcile_configs(&self, nodes: &[Indexed], tick: &mut Tick) -> Reply<Vec<NodeName>> {
         let items = self.store.config_items().await?;
-        let judged = items.iter().filter_map(|item| {
-            let id = item["id"].as_str()?;
-            (!config::is_absent(item)).then(|| self.configure_in_time(id, item))
-        });
-        let ends: Vec<Ended> = futures::stream::iter(judged).buffer_unordered(AT_ONCE).collect().await;
+        let settings = self.store.settings().await?;
+        if settings_have_lapsed(settings.as_ref(), &items) {
+            self.configure(SETTINGS).await?;
+        }
+        let said = items.iter().filter(|item| !config::is_absent(item));
+        let said: Vec<(&str, &Value)> = said.filter_map(|item| Some((item["id"].as_str()?, item))).collect();
+        // The settings first: a suspension must not come after what it is to hold back.
+        let judged = said
+            .iter()
+            .filter(|(id, _)| *id == SETTINGS)
+            .chain(said.iter().filter(|(id, _)| *id != SETTINGS));
+        let judged: Vec<_> = judged.map(|(id, item)| self.configure_in_time(id, item)).collect();
+        let ends: Vec<Ended> = futures::stream::iter(judged).buffered(AT_ONCE).collect().await;
+        tick.count(&ends);
         tick.configured = ends.iter().filter(|end| **end == Ended::Well).count();
-        tick.failed += ends.iter().filter(|end| **end == Ended::Failed).count();
-        tick.cut_short |= ends.contains(&Ended::Untouched);
-        Ok(())
+        let ids: BTreeSet<&str> = said.iter().map(|(id, _)| *id).collect();
+        self.removals(nodes, &ids, tick).await
     }
 
     async fn configure_in_time(&self, id: &str, item: &serde_json::Value) -> Ended {
         if !self.has_time_for(2) {
             return Ended::Untouched;
         }
-        let judged = match self.is_settled(id, item).await {
+        let judged = match self.is_in_force(id, item).await {
             Ok(true) => return Ended::Settled,
             Ok(false) => self.configure(id).await.map(|_| ()),
             Err(failure) => Err(failure),
@@ -142,35 +167,19 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         }
     }
 
-    /// Whether an item carries a verdict on what it says now, and an accepted one is in force. A rejected
-    /// item is judged again only when it changes, or when the operator's doing elsewhere mends it: the
-    /// verdict is then a minute old at most, so it is repeated while it stands.
-    async fn is_settled(&self, id: &str, item: &serde_json::Value) -> Reply<bool> {
-        let status = &item[config::STATUS];
-        let hash = config::hash(item);
-        if status["configHash"] != hash.as_str() || status["accepted"] != true {
-            return Ok(false);
-        }
-        let Some(node) = NodeName::from_key(id) else { return Ok(true) };
-        Ok(match self.store.load(&node).await? {
-            Some(Stored::Known(record)) => record.config.hash == hash,
-            Some(Stored::Newer { .. }) => true,
-            None => false,
-        })
-    }
-
     /// Running nodes whose instance is not as it should be, by one batched read of the deployment.
-    async fn drifted(&self) -> Reply<Vec<NodeName>> {
-        let steady = self.store.steady().await?;
+    async fn drifted(&self, nodes: &[Indexed]) -> Reply<Vec<NodeName>> {
+        let steady: Vec<&Steady> = nodes.iter().filter_map(|node| node.steady.as_ref()).collect();
         if steady.is_empty() {
             return Ok(Vec::new());
         }
         let fleet = self.fleet().await?;
-        Ok(steady.into_iter().filter(|node| has_drifted(node, &fleet)).map(|node| node.node).collect())
+        let drifted = steady.into_iter().filter(|node| has_drifted(node, &fleet));
+        Ok(drifted.map(|node| node.node.clone()).collect())
     }
 
     async fn fleet(&self) -> Reply<BTreeMap<InstanceId, InstanceFacts>> {
-        let fleet = self.ec2.fleet(&self.deployment).await?;
+        let fleet = self.ec2.instances_tagged(&Tagged::of(&self.deployment)).await?;
         Ok(fleet.into_iter().map(|instance| (instance.id.clone(), instance)).collect())
     }
 
@@ -180,6 +189,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// A failure of the reads that say what there is to do.
     pub async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
         let mut tick = SnapshotTick::default();
+        if self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend) {
+            tracing::info!("the deployment is suspended: no snapshot is taken or deleted");
+            return Ok(tick);
+        }
         // What is due is told at the beginning: the reads take a while, and slots are as short as a tick.
         let now = self.clock.now();
         let steady = self.store.steady().await?;
@@ -188,7 +201,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             return Ok(tick);
         }
         let fleet = self.fleet().await?;
-        let snapshots = self.ec2.snapshots_for(&self.deployment, &Purpose::ROTATED).await?;
+        let rotated = Tagged { purposes: &Purpose::ROTATED, ..Tagged::of(&self.deployment) };
+        let snapshots = self.ec2.snapshots_tagged(&rotated).await?;
         let groups = by_node(&snapshots);
         for node in &steady {
             let own = groups.get(&(node.node.as_str(), node.life.as_str())).map_or(&[][..], Vec::as_slice);
@@ -208,7 +222,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Todo::Take(request) => (self.snapshot_once(request).await, &mut tick.taken),
             Todo::Drop { node, life, snapshot } => {
                 let names = Names { deployment: &self.deployment, node, life };
-                (self.delete_snapshot_ours(snapshot, &names, &Purpose::ROTATED).await, &mut tick.dropped)
+                let resource = Resource::Snapshot(snapshot.clone());
+                (self.delete_ours(&resource, &names, &Purpose::ROTATED).await, &mut tick.dropped)
             }
         };
         match outcome {

@@ -2,9 +2,9 @@
 
 use perennial_core::failure::{Class, Failure};
 use perennial_core::guard::{self, Verdict};
-use perennial_core::names::{Names, Purpose, has_key};
-use perennial_core::record::Superseded;
-use perennial_core::step::{Outcome, SnapshotRequest, Step};
+use perennial_core::ids::Resource;
+use perennial_core::names::{Names, Purpose, TAG_PREFIX, Tagged, Tags, has_key};
+use perennial_core::step::{Outcome, SnapshotRequest, Step, Termination};
 
 use crate::Engine;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
@@ -27,8 +27,19 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
             Step::Snapshot(request) => self.snapshot_once(request).await,
             Step::RegisterImage(request) => self.ec2.register_image(request).await.map(Outcome::Image),
-            Step::Terminate(id) => self.terminate_ours(id, names).await,
-            Step::Delete(needless) => self.delete_ours(needless, names).await,
+            Step::SetGroups { interface, groups } => {
+                self.ec2.set_groups(interface, groups).await.map(|()| Outcome::Done)
+            }
+            Step::Tag { resource, tags } => self.tag_ours(resource, tags, names).await,
+            Step::Terminate(termination) => self.terminate_ours(termination, names).await,
+            Step::Delete(needless) => {
+                self.delete_ours(&needless.resource(), names, needless.purposes()).await
+            }
+            Step::Prune(id) => {
+                self.delete_ours(&Resource::Snapshot(id.clone()), names, &Purpose::ROTATED).await
+            }
+            Step::Purge(resource) => self.delete_ours(resource, names, &Purpose::MADE).await,
+            Step::HandOver(resource) => self.hand_over_ours(resource, names).await,
         };
         outcome.unwrap_or_else(Outcome::Failed)
     }
@@ -40,7 +51,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         };
         // A plan for a final snapshot has just looked by its key, and judges what it finds more strictly.
         if request.purpose != Purpose::Final {
-            let found = self.ec2.snapshots_by_key(&request.key).await?;
+            let tagged = Tagged { key: Some(&request.key), ..Tagged::of(&self.deployment) };
+            let found = self.ec2.snapshots_tagged(&tagged).await?;
             if let Some(facts) = found.into_iter().find(same) {
                 return Ok(Outcome::Snapshot(facts));
             }
@@ -48,53 +60,100 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         self.ec2.create_snapshot(request).await.map(Outcome::Snapshot)
     }
 
-    async fn terminate_ours(
-        &self,
-        id: &perennial_core::ids::InstanceId,
-        names: &Names<'_>,
-    ) -> Reply<Outcome> {
+    async fn terminate_ours(&self, termination: &Termination, names: &Names<'_>) -> Reply<Outcome> {
+        let id = &termination.instance;
         let facts = self.ec2.instances(std::slice::from_ref(id)).await?;
-        match facts.iter().find(|i| i.id == *id).map(|i| guard::instance(names, i)) {
+        match facts.iter().find(|i| i.id == *id).map(|i| guard::instance(names, i, termination)) {
             None => Ok(Outcome::Done),
             Some(Verdict::Go) => self.ec2.terminate(id).await.map(|()| Outcome::Done),
             Some(verdict) => Ok(refused(verdict, "EC2:TerminateInstances")),
         }
     }
 
-    async fn delete_ours(&self, needless: &Superseded, names: &Names<'_>) -> Reply<Outcome> {
-        match needless {
-            Superseded::Volume(id) => {
-                let found = self.ec2.volumes(std::slice::from_ref(id)).await?;
-                match found.iter().find(|v| v.id == *id).map(|v| guard::volume(names, v)) {
-                    None => Ok(Outcome::Done),
-                    Some(Verdict::Go) => self.ec2.delete_volume(id).await.map(|()| Outcome::Done),
-                    Some(verdict) => Ok(refused(verdict, "EC2:DeleteVolume")),
-                }
-            }
-            Superseded::Image(id) => {
-                let found = self.ec2.images(std::slice::from_ref(id)).await?;
-                match found.iter().find(|i| i.id == *id).map(|i| guard::image(names, i)) {
-                    None => Ok(Outcome::Done),
-                    Some(Verdict::Go) => self.ec2.deregister_image(id).await.map(|()| Outcome::Done),
-                    Some(verdict) => Ok(refused(verdict, "EC2:DeregisterImage")),
-                }
-            }
-            Superseded::Snapshot(id) => self.delete_snapshot_ours(id, names, &[Purpose::Final]).await,
-        }
-    }
-
-    /// Deletes a snapshot of ours that serves one of these purposes.
-    pub(crate) async fn delete_snapshot_ours(
+    /// Deletes something of ours that was made for one of these purposes, if it is free.
+    pub(crate) async fn delete_ours(
         &self,
-        id: &perennial_core::ids::SnapshotId,
+        resource: &Resource,
         names: &Names<'_>,
         purposes: &[Purpose],
     ) -> Reply<Outcome> {
-        let found = self.ec2.snapshots(std::slice::from_ref(id)).await?;
-        match found.iter().find(|s| s.id == *id).map(|s| guard::snapshot(names, s, purposes)) {
+        let verdict = self.verdict(resource, names, purposes).await?;
+        let (ec2, go) = (&self.ec2, verdict == Some(Verdict::Go));
+        match (verdict, resource) {
+            (None, _) => Ok(Outcome::Done),
+            (Some(verdict), _) if !go => Ok(refused(verdict, "EC2:Delete")),
+            (_, Resource::Image(id)) => ec2.deregister_image(id).await.map(|()| Outcome::Done),
+            (_, Resource::Snapshot(id)) => ec2.delete_snapshot(id).await.map(|()| Outcome::Done),
+            (_, Resource::Volume(id)) => ec2.delete_volume(id).await.map(|()| Outcome::Done),
+            (_, Resource::Interface(id)) => ec2.delete_interface(id).await.map(|()| Outcome::Done),
+            (_, Resource::Instance(_)) => Ok(Outcome::NotOurs("an instance is never deleted".to_owned())),
+        }
+    }
+
+    /// Whether a resource may be deleted, by a read of it alone; `None` if it does not exist.
+    async fn verdict(
+        &self,
+        resource: &Resource,
+        names: &Names<'_>,
+        purposes: &[Purpose],
+    ) -> Reply<Option<Verdict>> {
+        use std::slice::from_ref;
+        let ec2 = &self.ec2;
+        Ok(match resource {
+            Resource::Image(id) => {
+                let found = ec2.images(from_ref(id)).await?;
+                found.iter().find(|it| it.id == *id).map(|it| guard::image(names, it, purposes))
+            }
+            Resource::Snapshot(id) => {
+                let found = ec2.snapshots(from_ref(id)).await?;
+                found.iter().find(|it| it.id == *id).map(|it| guard::snapshot(names, it, purposes))
+            }
+            Resource::Volume(id) => {
+                let found = ec2.volumes(from_ref(id)).await?;
+                found.iter().find(|it| it.id == *id).map(|it| guard::volume(names, it, purposes))
+            }
+            Resource::Interface(id) => {
+                let found = ec2.interfaces(from_ref(id)).await?;
+                found.iter().find(|it| it.id == *id).map(|it| guard::interface(names, it, purposes))
+            }
+            Resource::Instance(_) => None,
+        })
+    }
+
+    /// The tags that a resource carries now; `None` if it does not exist.
+    pub(crate) async fn tags_of(&self, resource: &Resource) -> Reply<Option<Tags>> {
+        use std::slice::from_ref;
+        let ec2 = &self.ec2;
+        let tags = match resource {
+            Resource::Image(id) => ec2.images(from_ref(id)).await?.pop().map(|it| it.tags),
+            Resource::Snapshot(id) => ec2.snapshots(from_ref(id)).await?.pop().map(|it| it.tags),
+            Resource::Volume(id) => ec2.volumes(from_ref(id)).await?.pop().map(|it| it.tags),
+            Resource::Interface(id) => ec2.interfaces(from_ref(id)).await?.pop().map(|it| it.tags),
+            Resource::Instance(id) => ec2.instances(from_ref(id)).await?.pop().map(|it| it.tags),
+        };
+        Ok(tags)
+    }
+
+    async fn tag_ours(&self, resource: &Resource, tags: &Tags, names: &Names<'_>) -> Reply<Outcome> {
+        match self.tags_of(resource).await? {
+            Some(now) if names.owns(&now) => self.ec2.tag(resource, tags).await.map(|()| Outcome::Done),
+            Some(_) => Ok(Outcome::NotOurs("its tags do not name this life of this node".to_owned())),
             None => Ok(Outcome::Done),
-            Some(Verdict::Go) => self.ec2.delete_snapshot(id).await.map(|()| Outcome::Done),
-            Some(verdict) => Ok(refused(verdict, "EC2:DeleteSnapshot")),
+        }
+    }
+
+    /// Takes every tag of ours off a resource, the operator's own stay.
+    async fn hand_over_ours(&self, resource: &Resource, names: &Names<'_>) -> Reply<Outcome> {
+        match self.tags_of(resource).await? {
+            Some(tags) if names.owns(&tags) => {
+                let ours: Vec<String> = tags.into_keys().filter(|key| key.starts_with(TAG_PREFIX)).collect();
+                self.ec2.untag(resource, &ours).await.map(|()| Outcome::Done)
+            }
+            Some(_) => Ok(Outcome::Done),
+            None => {
+                let what = format!("{resource} does not exist any more");
+                Ok(Outcome::Failed(Failure::new(Class::NotFound, "HandOver", "Gone", what)))
+            }
         }
     }
 }

@@ -4,15 +4,19 @@
 //! [`Failure`] whose class says what to do; adapters never decide.
 
 use jiff::{SignedDuration, Timestamp};
+use perennial_core::config::settings::AcceptedSettings;
 use perennial_core::config::{Status, TemplateSpec};
 use perennial_core::failure::Failure;
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
+use perennial_core::ids::{
+    ImageId, InstanceId, InterfaceId, NodeName, Resource, SnapshotId, SubnetId, VolumeId,
+};
 use perennial_core::journal::{Entry, OwnEvent};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
-use perennial_core::names::Purpose;
+use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::{
     ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
+use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
 use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
 use serde_json::Value;
@@ -30,28 +34,30 @@ pub trait Ec2 {
     async fn instances(&self, ids: &[InstanceId]) -> Reply<Vec<InstanceFacts>>;
     /// Instances by the client token of their launch, ended ones included.
     async fn instances_by_token(&self, token: &str) -> Reply<Vec<InstanceFacts>>;
-    /// All instances of a deployment, by tag.
-    async fn fleet(&self, deployment: &str) -> Reply<Vec<InstanceFacts>>;
+    /// Instances by their tags, ended ones included.
+    async fn instances_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InstanceFacts>>;
     /// Whether both status checks of an instance have passed.
     async fn checks_passed(&self, id: &InstanceId) -> Reply<bool>;
     /// Volumes by id.
     async fn volumes(&self, ids: &[VolumeId]) -> Reply<Vec<VolumeFacts>>;
-    /// Volumes by the key in their tags.
-    async fn volumes_by_key(&self, key: &str) -> Reply<Vec<VolumeFacts>>;
+    /// Volumes by their tags.
+    async fn volumes_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<VolumeFacts>>;
     /// Interfaces by id.
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>>;
+    /// Interfaces by their tags.
+    async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>>;
     /// Own snapshots by id.
     async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>>;
-    /// Own snapshots by the key in their tags.
-    async fn snapshots_by_key(&self, key: &str) -> Reply<Vec<SnapshotFacts>>;
+    /// Own snapshots by their tags.
+    async fn snapshots_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<SnapshotFacts>>;
     /// Own snapshots of a volume.
     async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>>;
-    /// All snapshots of a deployment that serve one of these purposes, by tag.
-    async fn snapshots_for(&self, deployment: &str, purposes: &[Purpose]) -> Reply<Vec<SnapshotFacts>>;
     /// Images by id, own or shared.
     async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>>;
     /// Own images by name.
     async fn images_by_name(&self, name: &str) -> Reply<Vec<ImageFacts>>;
+    /// Own images by their tags.
+    async fn images_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<ImageFacts>>;
     /// Subnets by id.
     async fn subnets(&self, ids: &[SubnetId]) -> Reply<Vec<SubnetFacts>>;
     /// A version of a launch template; `None` if either does not exist.
@@ -65,6 +71,12 @@ pub trait Ec2 {
     async fn keep_volumes(&self, instance: &InstanceId, devices: &[String]) -> Reply<()>;
     /// Sets `DeleteOnTermination=false` on the attachment of an interface.
     async fn keep_interface(&self, interface: &InterfaceId, attachment: &str) -> Reply<()>;
+    /// Sets the security groups of an interface.
+    async fn set_groups(&self, interface: &InterfaceId, groups: &[String]) -> Reply<()>;
+    /// Adds tags to a resource, or changes their values.
+    async fn tag(&self, resource: &Resource, tags: &Tags) -> Reply<()>;
+    /// Takes tags off a resource, by their keys.
+    async fn untag(&self, resource: &Resource, keys: &[String]) -> Reply<()>;
     /// Makes an interface; the same token never makes a second one.
     async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts>;
     /// Takes a snapshot.
@@ -77,6 +89,8 @@ pub trait Ec2 {
     async fn deregister_image(&self, id: &ImageId) -> Reply<()>;
     /// Deletes a snapshot.
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()>;
+    /// Deletes an interface.
+    async fn delete_interface(&self, id: &InterfaceId) -> Reply<()>;
 }
 
 /// One write of a node: record, pointers and journal together, or nothing.
@@ -84,14 +98,23 @@ pub trait Ec2 {
 pub struct Commit {
     /// The record as it is to be; its `generation` is the new one.
     pub record: Record,
-    /// The generation it replaces; `None` if there must be no record yet.
-    pub expected: Option<u64>,
+    /// What it replaces; `None` if there must be no record yet.
+    pub expected: Option<Base>,
     /// Ids by which events find the node from now on.
     pub point: Vec<String>,
     /// Ids by which they no longer do.
     pub unpoint: Vec<String>,
     /// What goes into the journal.
     pub entries: Vec<Entry>,
+}
+
+/// The record that a write replaces: whoever finds another one wrote too late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Its generation.
+    pub generation: u64,
+    /// Its life: a name that is used again begins a new one.
+    pub life: String,
 }
 
 /// What became of a [`Commit`].
@@ -103,13 +126,15 @@ pub enum Written {
     Conflict,
 }
 
-/// A node that wants to be looked at, as the work index has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
+/// A node as the work index has it; eventually consistent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Indexed {
     /// The node.
     pub node: NodeName,
-    /// Since when.
-    pub at: Timestamp,
+    /// When it is to be looked at; `None` if it waits for nothing.
+    pub at: Option<Timestamp>,
+    /// What the passes need of it, if it runs.
+    pub steady: Option<Steady>,
 }
 
 /// The two tables.
@@ -121,14 +146,22 @@ pub trait Store {
     async fn owner(&self, resource: &str) -> Reply<Option<NodeName>>;
     /// Writes a node, if nobody did since it was read.
     async fn commit(&self, commit: &Commit) -> Reply<Written>;
-    /// Nodes due at or before `now`, from both kinds of shard, the longest due first.
-    async fn due(&self, now: Timestamp) -> Reply<Vec<Due>>;
+    /// Every node that is not gone, from the work index, the longest due first.
+    async fn nodes(&self) -> Reply<Vec<Indexed>>;
     /// All running nodes, from the projection of the work index; eventually consistent.
     async fn steady(&self) -> Reply<Vec<Steady>>;
     /// A config item; strongly consistent.
     async fn config_item(&self, id: &str) -> Reply<Option<Value>>;
     /// All config items, through every page.
     async fn config_items(&self) -> Reply<Vec<Value>>;
+    /// The settings in force; `None` if there never were any.
+    async fn settings(&self) -> Reply<Option<AcceptedSettings>>;
+    /// Puts settings in force, if nobody did since those of this generation (0 for none) were read.
+    async fn write_settings(&self, settings: &AcceptedSettings, expected: u64) -> Reply<Written>;
+    /// What the orphan pass remembers; `None` if it never ran.
+    async fn orphans(&self) -> Reply<Option<Orphans>>;
+    /// Remembers it, if nobody did since that of this generation (0 for none) was read.
+    async fn write_orphans(&self, orphans: &Orphans, expected: u64) -> Reply<Written>;
     /// Answers an edit: writes `_status` alone, only while the item still says what was judged.
     async fn write_status(&self, id: &str, judged: &Value, status: &Status) -> Reply<Written>;
 }

@@ -8,7 +8,7 @@ use perennial_core::event::{AwsEvent, Envelope};
 use perennial_core::ids::{InstanceId, NodeName};
 
 use crate::Engine;
-use crate::drive::{Drive, Patience};
+use crate::drive::{Drive, Driver};
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
 
 /// What became of an event.
@@ -71,7 +71,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         match self.store.owner(instance.as_str()).await? {
             None => Ok(Woken::Unknown),
             Some(node) => {
-                let end = self.drive_with(&node, Some((instance, at)), Patience::Events).await?;
+                let end = self.drive_with(&node, Some((instance, at)), Driver::Event).await?;
                 Ok(Woken::Driven { node, end })
             }
         }

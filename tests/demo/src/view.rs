@@ -219,6 +219,11 @@ fn waiting(seen: &Observed) -> String {
         Phase::Releasing => releasing(record, seen),
         Phase::Capturing => capturing(record, seen),
         Phase::Imaging => "the node image to become available".to_owned(),
+        Phase::Stopping => "the instance to end".to_owned(),
+        Phase::Paused => "the operator, who paused the node".to_owned(),
+        Phase::Deallocated => "the end of its retention".to_owned(),
+        Phase::Purging => "everything kept to be gone".to_owned(),
+        Phase::Gone => String::new(),
     }
 }
 

@@ -17,12 +17,13 @@ use crate::view::{Image, Instance, Interface, Snapshot, Volume, items};
 use crate::wire::{self, from_attributes, from_xml, to_attributes};
 use crate::{Guest, binaries};
 
-/// Each cloud is seven busy processes: more than two at a time only slow each other down on a small machine.
-static CLOUDS: Semaphore = Semaphore::const_new(2);
+/// Each cloud is seven processes, which mostly wait: more than three at a time only slow each other down on a small
+/// machine.
+static CLOUDS: Semaphore = Semaphore::const_new(3);
 /// Real time after which a wait has failed. Generous, since nothing is decided by how long something takes.
 const TOO_LONG: Duration = Duration::from_secs(90);
 /// Real time between two looks.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// How an account's cloud is to be.
 #[derive(Clone, Copy, Debug)]
@@ -155,10 +156,19 @@ impl Account {
     /// # Panics
     /// If it is refused.
     pub async fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> Value {
-        let body = wire::query(action, parameters);
-        let answer = wire::post(self.server.address(), None, body.clone()).await;
-        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
-        from_xml(&answer.body)
+        match self.try_ec2(action, parameters).await {
+            Ok(answer) => answer,
+            Err(refusal) => panic!("{action} {parameters:?}: {refusal}"),
+        }
+    }
+
+    /// An EC2 call.
+    ///
+    /// # Errors
+    /// What EC2 says when it refuses.
+    pub async fn try_ec2(&self, action: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let answer = wire::post(self.server.address(), None, wire::query(action, parameters)).await;
+        if answer.status == 200 { Ok(from_xml(&answer.body)) } else { Err(answer.body) }
     }
 
     fn table(&self, kind: &str) -> &str {
@@ -176,9 +186,20 @@ impl Account {
         self.dynamodb("PutItem", &body).await;
     }
 
-    /// A config item as it stands, `_status` included.
-    pub async fn item(&self, node: &str) -> Value {
+    /// Deletes the config item of a node.
+    pub async fn remove(&self, node: &str) {
         let key = json!({"id": {"S": format!("node#{node}")}});
+        self.dynamodb("DeleteItem", &json!({"TableName": self.table("config"), "Key": key})).await;
+    }
+
+    /// The config item of a node as it stands, `_status` included.
+    pub async fn item(&self, node: &str) -> Value {
+        self.config_item(&format!("node#{node}")).await
+    }
+
+    /// A config item as it stands, `_status` included.
+    pub async fn config_item(&self, id: &str) -> Value {
+        let key = json!({"id": {"S": id}});
         let body = json!({"TableName": self.table("config"), "Key": key, "ConsistentRead": true});
         from_attributes(&self.dynamodb("GetItem", &body).await["Item"])
     }
@@ -198,6 +219,13 @@ impl Account {
         }
     }
 
+    /// The node that the state table says owns a resource, by the resource's id; null if none.
+    pub async fn owner(&self, resource: &str) -> Value {
+        let key = json!({"pk": {"S": format!("resource#{resource}")}, "sk": {"S": "owner"}});
+        let body = json!({"TableName": self.table("state"), "Key": key, "ConsistentRead": true});
+        from_attributes(&self.dynamodb("GetItem", &body).await["Item"])["node"].take()
+    }
+
     /// Puts a typed item into the state table, as somebody with a newer version would.
     pub async fn put_state(&self, item: &Value) {
         self.dynamodb("PutItem", &json!({"TableName": self.table("state"), "Item": item})).await;
@@ -211,10 +239,11 @@ impl Account {
         items(&self.dynamodb("Query", &body).await["Items"]).iter().map(from_attributes).collect()
     }
 
-    /// How many items the state table holds in all.
-    pub async fn state_items(&self) -> u64 {
+    /// The partition keys in the state table that are about nodes and their resources.
+    pub async fn state_keys(&self) -> BTreeSet<String> {
         let scanned = self.dynamodb("Scan", &json!({"TableName": self.table("state")})).await;
-        scanned["Count"].as_u64().unwrap_or_default()
+        let keys = items(&scanned["Items"]).iter().filter_map(|item| item["pk"]["S"].as_str());
+        keys.filter(|key| key.starts_with("node#") || key.starts_with("resource#")).map(str::to_owned).collect()
     }
 
     async fn tagged(&self, action: &str, set: &str, node: &str, own: bool) -> Vec<Value> {

@@ -87,6 +87,8 @@ pub struct Interface {
     pub state: String,
     /// Its primary private address.
     pub private_ip: String,
+    /// Its security groups.
+    pub groups: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -163,6 +165,7 @@ impl Interface {
             id: text(&value["networkInterfaceId"]),
             state: text(&value["status"]),
             private_ip: text(&value["privateIpAddress"]),
+            groups: items(&value["groupSet"]).iter().map(|group| text(&group["groupId"])).collect(),
             tags: tags(value),
         }
     }

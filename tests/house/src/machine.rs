@@ -7,44 +7,12 @@ use perennial_core::phase::{Phase, Signal};
 use crate::Finding;
 use crate::files::File;
 
-/// All signals, in the order of a life.
-pub const SIGNALS: [Signal; 11] = [
-    Signal::Accepted,
-    Signal::Up,
-    Signal::Secured,
-    Signal::Noticed,
-    Signal::Spared,
-    Signal::Ended,
-    Signal::CameToNothing,
-    Signal::Released,
-    Signal::ReleasedBare,
-    Signal::Captured,
-    Signal::Imaged,
-];
-
-/// The place of a signal in [`SIGNALS`]. A new signal does not compile here until it is given one.
-pub fn place(signal: Signal) -> usize {
-    match signal {
-        Signal::Accepted => 0,
-        Signal::Up => 1,
-        Signal::Secured => 2,
-        Signal::Noticed => 3,
-        Signal::Spared => 4,
-        Signal::Ended => 5,
-        Signal::CameToNothing => 6,
-        Signal::Released => 7,
-        Signal::ReleasedBare => 8,
-        Signal::Captured => 9,
-        Signal::Imaged => 10,
-    }
-}
-
 /// The table: a row for each signal, a column for each phase, `–` where the pair is illegal.
 pub fn table() -> Vec<String> {
     let phases: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
     let mut lines = vec![format!("| signal \\ phase | {} |", phases.join(" | "))];
     lines.push(format!("|---|{}", "---|".repeat(phases.len())));
-    for signal in SIGNALS {
+    for signal in Signal::ALL {
         let cells = Phase::ALL.map(|phase| phase.after(signal).map_or("–", Phase::as_str));
         lines.push(format!("| `{signal:?}` | {} |", cells.join(" | ")));
     }
@@ -75,13 +43,6 @@ pub fn check(document: &File, table: &[String]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_signal_has_its_own_place() {
-        for (n, signal) in SIGNALS.into_iter().enumerate() {
-            assert_eq!(place(signal), n);
-        }
-    }
 
     #[test]
     fn a_wrong_cell_a_missing_table_and_a_row_too_many_are_found() {

@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 
 use jiff::SignedDuration;
 use perennial_cloud::model::InstanceState;
+use perennial_core::names::TAG_DEPLOYMENT;
 
 use crate::faults::Plan;
-use crate::run::{Delivery, Run};
-use crate::stories::{NODE, item, item_of};
+use crate::run::{DEPLOYMENT, Delivery, Run};
+use crate::account::{NODE, item, item_of};
 
 /// What one recovery took.
 struct Recovery {
@@ -91,7 +92,8 @@ fn recovery(seed: u64, delivery: Delivery) -> Result<Recovery, String> {
     let mut copied = SignedDuration::ZERO;
     let up = |run: &Run| {
         let world = run.world.0.borrow();
-        world.cloud.live_instances().find(|i| i.state == InstanceState::Running).and_then(|i| i.running_since)
+        let mut ours = world.cloud.live_instances().filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
+        ours.find(|i| i.state == InstanceState::Running).and_then(|i| i.running_since)
     };
     let mut back = None;
     for _ in 0..1200 {

@@ -1,20 +1,22 @@
 //! The engine's EC2 port, straight onto the model.
 
+use perennial_cloud::model as cloud;
 use perennial_cloud::model::TemplateRef as ModelTemplateRef;
 use perennial_cloud::model::{
     ApiError, BlockDeviceMapping, Cloud, CreateNetworkInterface, Describe, Ebs, Filter, InterfaceChange,
     RegisterImage, Versions,
 };
 use perennial_core::config::{TemplateRef, TemplateSpec};
-use perennial_core::failure::Class;
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use perennial_core::failure::{Class, Failure};
+use perennial_core::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
-use perennial_core::names::{Purpose, TAG_DEPLOYMENT, TAG_KEY, TAG_PURPOSE};
+use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::*;
 use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
 use perennial_engine::ports::{Ec2, Reply};
 
 use crate::convert;
+use crate::sabotage::Defect;
 use crate::world::Handle;
 
 /// EC2 as the simulation has it.
@@ -27,10 +29,73 @@ impl SimEc2 {
         call: &'static str,
         ask: impl FnOnce(&mut Cloud) -> Result<T, ApiError>,
     ) -> Reply<T> {
-        let effect = |world: &mut crate::world::World| {
-            ask(&mut world.cloud).map_err(|error| convert::failure(call, &error))
-        };
+        let effect =
+            |world: &mut crate::world::World| ask(&mut world.cloud).map_err(|error| failure(call, &error));
         self.0.call(call, effect).await
+    }
+}
+
+impl SimEc2 {
+    /// A call that changes the account; `what` tells it from others of its name.
+    async fn change<T>(
+        &self,
+        call: &'static str,
+        what: String,
+        ask: impl FnOnce(&mut Cloud) -> Result<T, ApiError>,
+    ) -> Reply<T> {
+        let effect =
+            |world: &mut crate::world::World| ask(&mut world.cloud).map_err(|error| failure(call, &error));
+        self.0.change(call, what, effect).await
+    }
+
+    fn defect(&self) -> Option<Defect> {
+        self.0.0.borrow().defect
+    }
+
+    /// Instances as they are shown.
+    fn shown_instances(&self, items: &[cloud::Instance]) -> Vec<InstanceFacts> {
+        let facts = items.iter().map(|it| (it, convert::instance(it)));
+        match self.defect() {
+            None => facts.map(|(_, facts)| facts).collect(),
+            Some(defect) => facts.map(|(it, facts)| defect.instance(it, facts)).collect(),
+        }
+    }
+
+    /// Volumes as they are shown.
+    fn shown_volumes(&self, items: &[cloud::Volume]) -> Vec<VolumeFacts> {
+        let facts = items.iter().map(convert::volume);
+        match self.defect() {
+            None => facts.collect(),
+            Some(defect) => {
+                let world = self.0.0.borrow();
+                facts.map(|facts| defect.volume(facts, &world.records)).collect()
+            }
+        }
+    }
+
+    /// Snapshots as they are shown.
+    fn shown_snapshots(&self, items: &[cloud::Snapshot]) -> Vec<SnapshotFacts> {
+        let facts = items.iter().map(convert::snapshot);
+        match self.defect() {
+            None => facts.collect(),
+            Some(defect) => {
+                let world = self.0.0.borrow();
+                facts.map(|facts| defect.snapshot(facts, &world.records)).collect()
+            }
+        }
+    }
+
+    /// Whether a defect keeps a read by key from finding anything.
+    fn is_blind(&self) -> bool {
+        self.defect() == Some(Defect::KeysFindNothing)
+    }
+
+    /// The filter of a read by tags, as it is sent.
+    fn tagged(&self, tagged: &Tagged<'_>) -> Describe {
+        if self.defect() == Some(Defect::AnyTagIsOurs) {
+            return Describe::default();
+        }
+        with_tags(tagged)
     }
 }
 
@@ -39,27 +104,53 @@ fn among(name: &str, values: impl IntoIterator<Item = impl ToString>) -> Describ
     Describe { filters: vec![Filter { name: name.to_owned(), values }], ..Describe::default() }
 }
 
-fn tag(key: &str) -> String {
-    format!("tag:{key}")
+/// Only what the account owns.
+fn own(request: Describe) -> Describe {
+    Describe { owners: vec!["self".to_owned()], ..request }
+}
+
+fn with_tags(tagged: &Tagged<'_>) -> Describe {
+    let filter = |(key, values): (&str, Vec<&str>)| Filter {
+        name: format!("tag:{key}"),
+        values: values.into_iter().map(str::to_owned).collect(),
+    };
+    Describe { filters: tagged.filters().into_iter().map(filter).collect(), ..Describe::default() }
+}
+
+/// A group that does not exist is the operator's to mend, as in the functions' own table: waiting for it
+/// would hide it.
+fn failure(call: &'static str, error: &ApiError) -> Failure {
+    let mut failure = convert::failure(call, error);
+    if error.code == "InvalidGroup.NotFound" {
+        failure.class = Class::Terminal;
+    }
+    failure
 }
 
 impl Ec2 for SimEc2 {
     async fn instances(&self, ids: &[InstanceId]) -> Reply<Vec<InstanceFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_instances(&among("instance-id", ids));
-        Ok(self.ask("EC2:DescribeInstances", ask).await?.items.iter().map(convert::instance).collect())
+        Ok(self.shown_instances(&self.ask("EC2:DescribeInstances", ask).await?.items))
     }
 
     async fn instances_by_token(&self, token: &str) -> Reply<Vec<InstanceFacts>> {
+        if self.is_blind() {
+            return Ok(Vec::new());
+        }
         let ask = |cloud: &mut Cloud| cloud.describe_instances(&among("client-token", [token]));
-        Ok(self.ask("EC2:DescribeInstances", ask).await?.items.iter().map(convert::instance).collect())
+        Ok(self.shown_instances(&self.ask("EC2:DescribeInstances", ask).await?.items))
     }
 
-    async fn fleet(&self, deployment: &str) -> Reply<Vec<InstanceFacts>> {
-        let ask = |cloud: &mut Cloud| cloud.describe_instances(&among(&tag(TAG_DEPLOYMENT), [deployment]));
-        Ok(self.ask("EC2:DescribeInstances", ask).await?.items.iter().map(convert::instance).collect())
+    async fn instances_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InstanceFacts>> {
+        let request = self.tagged(tagged);
+        let ask = |cloud: &mut Cloud| cloud.describe_instances(&request);
+        Ok(self.shown_instances(&self.ask("EC2:DescribeInstances", ask).await?.items))
     }
 
     async fn checks_passed(&self, id: &InstanceId) -> Reply<bool> {
+        if self.defect() == Some(Defect::ChecksAlwaysPass) {
+            return Ok(true);
+        }
         let ask = |cloud: &mut Cloud| cloud.describe_instance_status(&Describe::ids([id.to_string()]), false);
         match self.ask("EC2:DescribeInstanceStatus", ask).await {
             Ok(page) => Ok(page.items.iter().any(|status| status.status == "ok")),
@@ -70,45 +161,48 @@ impl Ec2 for SimEc2 {
 
     async fn volumes(&self, ids: &[VolumeId]) -> Reply<Vec<VolumeFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_volumes(&among("volume-id", ids));
-        Ok(self.ask("EC2:DescribeVolumes", ask).await?.items.iter().map(convert::volume).collect())
+        Ok(self.shown_volumes(&self.ask("EC2:DescribeVolumes", ask).await?.items))
     }
 
-    async fn volumes_by_key(&self, key: &str) -> Reply<Vec<VolumeFacts>> {
-        let ask = |cloud: &mut Cloud| cloud.describe_volumes(&among(&tag(TAG_KEY), [key]));
-        Ok(self.ask("EC2:DescribeVolumes", ask).await?.items.iter().map(convert::volume).collect())
+    async fn volumes_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<VolumeFacts>> {
+        if tagged.key.is_some() && self.is_blind() {
+            return Ok(Vec::new());
+        }
+        let request = self.tagged(tagged);
+        let ask = |cloud: &mut Cloud| cloud.describe_volumes(&request);
+        Ok(self.shown_volumes(&self.ask("EC2:DescribeVolumes", ask).await?.items))
     }
 
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_network_interfaces(&among("network-interface-id", ids));
-        Ok(self
-            .ask("EC2:DescribeNetworkInterfaces", ask)
-            .await?
-            .items
-            .iter()
-            .map(convert::interface)
-            .collect())
+        let page = self.ask("EC2:DescribeNetworkInterfaces", ask).await?;
+        Ok(page.items.iter().map(convert::interface).collect())
+    }
+
+    async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>> {
+        let request = self.tagged(tagged);
+        let ask = |cloud: &mut Cloud| cloud.describe_network_interfaces(&request);
+        let page = self.ask("EC2:DescribeNetworkInterfaces", ask).await?;
+        Ok(page.items.iter().map(convert::interface).collect())
     }
 
     async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&among("snapshot-id", ids));
-        Ok(self.ask("EC2:DescribeSnapshots", ask).await?.items.iter().map(convert::snapshot).collect())
+        Ok(self.shown_snapshots(&self.ask("EC2:DescribeSnapshots", ask).await?.items))
     }
 
-    async fn snapshots_by_key(&self, key: &str) -> Reply<Vec<SnapshotFacts>> {
-        let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&among(&tag(TAG_KEY), [key]));
-        Ok(self.ask("EC2:DescribeSnapshots", ask).await?.items.iter().map(convert::snapshot).collect())
+    async fn snapshots_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<SnapshotFacts>> {
+        if tagged.key.is_some() && self.is_blind() {
+            return Ok(Vec::new());
+        }
+        let request = own(self.tagged(tagged));
+        let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&request);
+        Ok(self.shown_snapshots(&self.ask("EC2:DescribeSnapshots", ask).await?.items))
     }
 
     async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&among("volume-id", [volume]));
-        Ok(self.ask("EC2:DescribeSnapshots", ask).await?.items.iter().map(convert::snapshot).collect())
-    }
-
-    async fn snapshots_for(&self, deployment: &str, purposes: &[Purpose]) -> Reply<Vec<SnapshotFacts>> {
-        let mut request = among(&tag(TAG_DEPLOYMENT), [deployment]);
-        request.filters.extend(among(&tag(TAG_PURPOSE), purposes.iter().map(|p| p.as_str())).filters);
-        let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&request);
-        Ok(self.ask("EC2:DescribeSnapshots", ask).await?.items.iter().map(convert::snapshot).collect())
+        Ok(self.shown_snapshots(&self.ask("EC2:DescribeSnapshots", ask).await?.items))
     }
 
     async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>> {
@@ -117,7 +211,16 @@ impl Ec2 for SimEc2 {
     }
 
     async fn images_by_name(&self, name: &str) -> Reply<Vec<ImageFacts>> {
+        if self.is_blind() {
+            return Ok(Vec::new());
+        }
         let ask = |cloud: &mut Cloud| cloud.describe_images(&among("name", [name]));
+        Ok(self.ask("EC2:DescribeImages", ask).await?.items.iter().map(convert::image).collect())
+    }
+
+    async fn images_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<ImageFacts>> {
+        let request = own(self.tagged(tagged));
+        let ask = |cloud: &mut Cloud| cloud.describe_images(&request);
         Ok(self.ask("EC2:DescribeImages", ask).await?.items.iter().map(convert::image).collect())
     }
 
@@ -146,32 +249,59 @@ impl Ec2 for SimEc2 {
 
     async fn launch(&self, request: &LaunchRequest) -> Reply<InstanceFacts> {
         let call = "EC2:RunInstances";
-        let made = self.ask(call, |cloud| cloud.run_instances(&convert::launch(request))).await?;
-        let none = || {
-            perennial_core::failure::Failure::new(Class::Retry, call, "Empty", "no instance in the answer")
-        };
+        let mut launch = convert::launch(request);
+        if self.defect() == Some(Defect::NoClientToken) {
+            launch.client_token = None;
+        }
+        let made = self.change(call, request.token.clone(), |cloud| cloud.run_instances(&launch)).await?;
+        let none = || Failure::new(Class::Retry, call, "Empty", "no instance in the answer");
         made.first().map(convert::instance).ok_or_else(none)
     }
 
     async fn terminate(&self, id: &InstanceId) -> Reply<()> {
         let ask = |cloud: &mut Cloud| cloud.terminate_instances(&[id.to_string()]);
-        self.ask("EC2:TerminateInstances", ask).await.map(|_| ())
+        self.change("EC2:TerminateInstances", id.to_string(), ask).await.map(|_| ())
     }
 
     async fn keep_volumes(&self, instance: &InstanceId, devices: &[String]) -> Reply<()> {
         let kept: Vec<_> = devices.iter().map(|device| (device.clone(), false)).collect();
         let ask = |cloud: &mut Cloud| cloud.modify_block_devices(instance.as_str(), &kept);
-        self.ask("EC2:ModifyInstanceAttribute", ask).await
+        self.change("EC2:ModifyInstanceAttribute", format!("{instance} {devices:?}"), ask).await
     }
 
     async fn keep_interface(&self, interface: &InterfaceId, attachment: &str) -> Reply<()> {
         let change =
             InterfaceChange::DeleteOnTermination { attachment_id: attachment.to_owned(), value: false };
         let ask = |cloud: &mut Cloud| cloud.modify_network_interface(interface.as_str(), &change);
-        self.ask("EC2:ModifyNetworkInterfaceAttribute", ask).await
+        self.change("EC2:ModifyNetworkInterfaceAttribute", attachment.to_owned(), ask).await
+    }
+
+    async fn set_groups(&self, interface: &InterfaceId, groups: &[String]) -> Reply<()> {
+        let change = InterfaceChange::Groups(groups.to_vec());
+        let ask = |cloud: &mut Cloud| cloud.modify_network_interface(interface.as_str(), &change);
+        self.change("EC2:ModifyNetworkInterfaceAttribute", format!("{interface} {groups:?}"), ask).await
+    }
+
+    async fn tag(&self, resource: &Resource, tags: &Tags) -> Reply<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let ask = |cloud: &mut Cloud| cloud.create_tags(&[resource.id().to_owned()], tags);
+        self.change("EC2:CreateTags", format!("{resource} {tags:?}"), ask).await
+    }
+
+    async fn untag(&self, resource: &Resource, keys: &[String]) -> Reply<()> {
+        // Without a key all tags would go.
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let tags: Vec<_> = keys.iter().map(|key| (key.clone(), None)).collect();
+        let ask = |cloud: &mut Cloud| cloud.delete_tags(&[resource.id().to_owned()], &tags);
+        self.change("EC2:DeleteTags", format!("{resource} {keys:?}"), ask).await
     }
 
     async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts> {
+        let token = request.token.clone();
         let request = CreateNetworkInterface {
             subnet_id: request.subnet.to_string(),
             groups: request.groups.clone(),
@@ -181,14 +311,14 @@ impl Ec2 for SimEc2 {
             client_token: Some(request.token.clone()),
         };
         let ask = |cloud: &mut Cloud| cloud.create_network_interface(&request);
-        Ok(convert::interface(&self.ask("EC2:CreateNetworkInterface", ask).await?))
+        Ok(convert::interface(&self.change("EC2:CreateNetworkInterface", token, ask).await?))
     }
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
         let tags = [convert::tagged("snapshot", &request.tags)];
         let ask =
             |cloud: &mut Cloud| cloud.create_snapshot(request.volume.as_str(), &request.description, &tags);
-        Ok(convert::snapshot(&self.ask("EC2:CreateSnapshot", ask).await?))
+        Ok(convert::snapshot(&self.change("EC2:CreateSnapshot", request.key.clone(), ask).await?))
     }
 
     async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId> {
@@ -204,7 +334,7 @@ impl Ec2 for SimEc2 {
             }),
             ..BlockDeviceMapping::default()
         };
-        let platform = &request.platform;
+        let (platform, name) = (&request.platform, request.name.clone());
         let request = RegisterImage {
             name: request.name.clone(),
             description: Some(request.description.clone()),
@@ -221,18 +351,23 @@ impl Ec2 for SimEc2 {
             ..RegisterImage::default()
         };
         let ask = |cloud: &mut Cloud| cloud.register_image(&request);
-        Ok(ImageId::new(self.ask("EC2:RegisterImage", ask).await?.id))
+        Ok(ImageId::new(self.change("EC2:RegisterImage", name, ask).await?.id))
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Reply<()> {
-        self.ask("EC2:DeleteVolume", |cloud| cloud.delete_volume(id.as_str())).await
+        self.change("EC2:DeleteVolume", id.to_string(), |cloud| cloud.delete_volume(id.as_str())).await
     }
 
     async fn deregister_image(&self, id: &ImageId) -> Reply<()> {
-        self.ask("EC2:DeregisterImage", |cloud| cloud.deregister_image(id.as_str(), false)).await.map(|_| ())
+        self.change("EC2:DeregisterImage", id.to_string(), |cloud| cloud.deregister_image(id.as_str(), false)).await.map(|_| ())
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {
-        self.ask("EC2:DeleteSnapshot", |cloud| cloud.delete_snapshot(id.as_str())).await
+        self.change("EC2:DeleteSnapshot", id.to_string(), |cloud| cloud.delete_snapshot(id.as_str())).await
+    }
+
+    async fn delete_interface(&self, id: &InterfaceId) -> Reply<()> {
+        let ask = |cloud: &mut Cloud| cloud.delete_network_interface(id.as_str());
+        self.change("EC2:DeleteNetworkInterface", id.to_string(), ask).await
     }
 }

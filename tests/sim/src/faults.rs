@@ -19,11 +19,13 @@ pub enum Fault {
     NotYet,
     /// The call goes well, but another invocation's tick goes by just before it.
     Overtaken,
+    /// The call is refused with one of the other classes of the error table: no effect.
+    Refused(Class),
 }
 
 impl Fault {
     /// Every way.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 15] = [
         Self::DieBefore,
         Self::DieAfter,
         Self::Throttle,
@@ -31,6 +33,14 @@ impl Fault {
         Self::LoseCall,
         Self::NotYet,
         Self::Overtaken,
+        Self::Refused(Class::NextRung),
+        Self::Refused(Class::Quota),
+        Self::Refused(Class::NotFound),
+        Self::Refused(Class::NameTaken),
+        Self::Refused(Class::TokenMismatch),
+        Self::Refused(Class::TokenSpent),
+        Self::Refused(Class::AddressTaken),
+        Self::Refused(Class::Terminal),
     ];
 
     /// Whether the call has its effect all the same.
@@ -48,6 +58,7 @@ impl Fault {
         let (class, code) = match self {
             Self::Throttle => (Class::Retry, "RequestLimitExceeded"),
             Self::NotYet => (Class::NotYet, "IncorrectState"),
+            Self::Refused(class) => (class, "Injected"),
             Self::LoseAnswer | Self::LoseCall | Self::DieBefore | Self::DieAfter | Self::Overtaken => {
                 (Class::Retry, "Timeout")
             }
@@ -57,12 +68,21 @@ impl Fault {
 }
 
 /// What goes wrong in one run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Nothing.
     None,
     /// One call, by its number from 0.
     One(u64, Fault),
+    /// The first answer to every changing call of EC2 is lost, so that each step is taken twice.
+    Repeat,
+    /// One call in so many is overtaken by another invocation, as a seed has it.
+    Overtake {
+        /// Which calls.
+        seed: u64,
+        /// One in so many.
+        one_in: u64,
+    },
     /// Calls picked by a seed, until so many calls were made: then the world behaves.
     Random {
         /// Which calls, and how.
@@ -78,8 +98,11 @@ impl Plan {
     /// What happens to a call.
     pub fn at(&self, call: u64) -> Option<Fault> {
         match *self {
-            Self::None => None,
+            Self::None | Self::Repeat => None,
             Self::One(at, fault) => (at == call).then_some(fault),
+            Self::Overtake { seed, one_in } => {
+                mix(seed ^ mix(call)).is_multiple_of(one_in).then_some(Fault::Overtaken)
+            }
             Self::Random { calls, .. } if call >= calls => None,
             Self::Random { seed, one_in, .. } => {
                 let draw = mix(seed ^ mix(call));

@@ -1,24 +1,149 @@
-//! What must be so after every step, told from the account as its owner sees it.
+//! The invariants of the design, told from the account as its owner sees it.
+//!
+//! [`INVARIANTS`] is the complete list. Most are checked after every step, some once all is quiet, one by
+//! comparing runs. A check looks at the account and at the records; it never trusts what the engine says of
+//! itself where the account can tell.
+
+mod quiet;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use perennial_cloud::model::{Instance, SnapshotState};
+use jiff::Timestamp;
 use perennial_core::failure::Failure;
-use perennial_core::names::{Purpose, TAG_DEPLOYMENT, TAG_NODE, TAG_PURPOSE, Tags};
+use perennial_core::names::{TAG_DEPLOYMENT, Tags};
 
+pub use quiet::{End, NodeEnd, end, settled};
+
+use crate::account::Foreign;
 use crate::run::DEPLOYMENT;
 use crate::world::World;
 
+/// One invariant.
+#[derive(Debug)]
+pub struct Invariant {
+    /// Its number in the design.
+    pub number: usize,
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub says: &'static str,
+    /// How it is checked.
+    pub when: When,
+}
+
+/// When an invariant is checked.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    /// After every step.
+    Always(fn(&mut Watch, &World) -> Option<String>),
+    /// After every step, and more closely once all is quiet.
+    AlwaysAndAtRest(fn(&mut Watch, &World) -> Option<String>, fn(&Watch, &World) -> Option<String>),
+    /// Once all is quiet.
+    AtRest(fn(&Watch, &World) -> Option<String>),
+    /// By comparing the ends of runs that should end alike.
+    AcrossRuns,
+}
+
+/// All of them, in the order of the design.
+pub const INVARIANTS: [Invariant; 10] = [
+    Invariant {
+        number: 1,
+        name: "no-byte-lost",
+        says: "What the guest wrote before shutdown is on the next cycle's root, or the operator accepted the loss",
+        when: When::AlwaysAndAtRest(steps::bytes, quiet::bytes),
+    },
+    Invariant {
+        number: 2,
+        name: "recovery-point",
+        says: "A recovery point exists from the first completed snapshot until purge, and never gets older",
+        when: When::Always(steps::recovery_point),
+    },
+    Invariant {
+        number: 3,
+        name: "one-instance",
+        says: "At most one live instance per node; a kept interface or volume is on at most one instance",
+        when: When::Always(steps::one_instance),
+    },
+    Invariant {
+        number: 4,
+        name: "successor-first",
+        says: "A root volume, node image or final snapshot goes only as cleaning, rest or purge allows",
+        when: When::Always(steps::successors),
+    },
+    Invariant {
+        number: 5,
+        name: "hands-off",
+        says: "Nothing untagged, adopted or of another deployment is deleted or changed",
+        when: When::Always(steps::foreign),
+    },
+    Invariant {
+        number: 6,
+        name: "rotation",
+        says: "A line keeps as many completed snapshots as it is to keep; a resting node only the final one",
+        when: When::AlwaysAndAtRest(steps::rotation, quiet::rotation),
+    },
+    Invariant {
+        number: 7,
+        name: "reachable",
+        says: "Everything made is reachable from a record; after purge nothing is left but what was handed over",
+        when: When::AtRest(quiet::reachable),
+    },
+    Invariant {
+        number: 8,
+        name: "same-end",
+        says: "The same end whatever was lost, doubled, delayed or reordered, and wherever an invocation died",
+        when: When::AcrossRuns,
+    },
+    Invariant {
+        number: 9,
+        name: "suspension",
+        says: "Suspended means no changing call",
+        when: When::Always(steps::suspension),
+    },
+    Invariant {
+        number: 10,
+        name: "no-dead-end",
+        says: "Unfinished work has an appointment, and whatever is blocked names its remedy",
+        when: When::AlwaysAndAtRest(steps::appointment, quiet::no_dead_end),
+    },
+];
+
+/// Something that may only go once its successor is proven.
+#[derive(Clone, Debug)]
+struct Kept {
+    node: String,
+    life: String,
+    purpose: String,
+    /// Whether it goes with its instance, or holds nothing.
+    doomed: bool,
+}
+
 /// Watches a run. The first broken invariant is kept; later ones may only be its consequences.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Watch {
+    /// Things of others.
+    pub foreign: Foreign,
     /// The last write that each node's guest was told is on its disk.
     acknowledged: BTreeMap<String, u64>,
-    /// What of ours may only go once its successor is proven: id and node of root volumes, node images and
-    /// final snapshots seen so far.
-    kept: BTreeMap<String, String>,
-    /// Nodes that have had as many completed rotated snapshots as they are to keep.
-    full: BTreeSet<String>,
+    /// Which node each volume and snapshot ever seen under its tags belongs to.
+    known: BTreeMap<String, String>,
+    /// Nodes whose last bytes the operator destroyed.
+    lost: BTreeSet<String>,
+    /// Nodes whose root the operator lets go with its instance.
+    at_risk: BTreeSet<String>,
+    /// Nodes whose root is not to be kept.
+    unkept: BTreeSet<String>,
+    /// The recovery point that each node was restored from at the operator's word.
+    restored: BTreeMap<String, String>,
+    /// Root volumes, node images and final snapshots seen so far.
+    kept: BTreeMap<String, Kept>,
+    /// The newest recovery point of each life.
+    newest: BTreeMap<(String, String), (Timestamp, String)>,
+    /// Lines that have had as many completed rotated snapshots as they are to keep.
+    full: BTreeSet<(String, u32)>,
+    /// How often each invariant was checked.
+    pub checked: [u64; INVARIANTS.len()],
     /// What was broken first, if anything was.
     pub broken: Option<String>,
     /// Failures that reached a handler.
@@ -28,14 +153,20 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// A watch over an account that has these things of others.
+    pub fn over(foreign: Foreign) -> Self {
+        Self { foreign, ..Self::default() }
+    }
+
     /// A guest was told that its write is on the disk.
     pub fn wrote(&mut self, node: &str, writes: u64) {
         let last = self.acknowledged.entry(node.to_owned()).or_default();
-        if writes <= *last {
-            let message = format!("{node}: the guest found {} writes where it had made {last}", writes - 1);
-            self.broken.get_or_insert(message);
+        if writes <= *last && !self.unkept.contains(node) {
+            let found = writes - 1;
+            let broken = format!("1 no-byte-lost: {node}: the guest found {found} writes where it had made {last}");
+            self.broken.get_or_insert(broken);
         }
-        *last = writes.max(*last);
+        *last = writes;
     }
 
     /// The last acknowledged write of a node.
@@ -43,126 +174,94 @@ impl Watch {
         self.acknowledged.get(node).copied().unwrap_or_default()
     }
 
-    /// Looks at everything.
+    /// The operator gave the node another root, with so many writes on it.
+    pub fn starts_over(&mut self, node: &str, writes: u64) {
+        self.acknowledged.insert(node.to_owned(), writes);
+    }
+
+    /// The operator lets the node's root go with its instance: what is lost by that is the operator's.
+    pub fn at_risk(&mut self, node: &str) {
+        self.at_risk.insert(node.to_owned());
+    }
+
+    /// Whether a volume or snapshot was ever seen under a node's tags.
+    pub fn is_of(&self, id: &str, node: &str) -> bool {
+        self.known.get(id).is_some_and(|of| of == node)
+    }
+
+    /// Whether something carries the tag of this deployment.
+    pub fn is_ours(&self, tags: &Tags) -> bool {
+        is_ours(tags)
+    }
+
+    /// What is missing now was taken by the operator.
+    pub fn forgive(&mut self, world: &World) {
+        steps::forgive(self, world);
+    }
+
+    /// Looks at everything that must be so at any time.
     pub fn look(&mut self, world: &World) {
         self.looks += 1;
-        if self.broken.is_none() {
-            self.broken = self
-                .bytes(world)
-                .or_else(|| one_instance(world))
-                .or_else(|| work_in_sight(world))
-                .or_else(|| self.successors(world))
-                .or_else(|| self.rotation(world));
-            if let Some(broken) = &mut self.broken {
-                broken.push_str(&format!(" (at {})", world.cloud.now()));
+        if self.broken.is_some() {
+            return;
+        }
+        steps::follow(self, world);
+        for (n, invariant) in INVARIANTS.iter().enumerate() {
+            let (When::Always(check) | When::AlwaysAndAtRest(check, _)) = invariant.when else { continue };
+            self.checked[n] += 1;
+            if let Some(broken) = check(self, world) {
+                self.report(invariant, world, &broken);
+                return;
             }
         }
     }
 
-    /// No acknowledged byte is lost: some volume or snapshot of the node holds every one.
-    fn bytes(&self, world: &World) -> Option<String> {
-        for (node, acknowledged) in &self.acknowledged {
-            let of_node = |tags: &BTreeMap<String, String>| tags.get(TAG_NODE) == Some(node);
-            let on_volumes = world.cloud.volumes().filter(|v| of_node(&v.tags)).map(|v| v.contents.writes);
-            let in_snapshots =
-                world.cloud.snapshots().filter(|s| of_node(&s.tags)).map(|s| s.contents.writes);
-            let most = on_volumes.chain(in_snapshots).max().unwrap_or_default();
-            if most < *acknowledged {
-                return Some(format!(
-                    "{node}: {acknowledged} writes were acknowledged, only {most} are left"
-                ));
+    /// Looks at what must be so once all is quiet.
+    pub fn look_at_rest(&mut self, world: &World) {
+        for (n, invariant) in INVARIANTS.iter().enumerate() {
+            let (When::AtRest(check) | When::AlwaysAndAtRest(_, check)) = invariant.when else { continue };
+            self.checked[n] += 1;
+            if let (None, Some(broken)) = (&self.broken, check(self, world)) {
+                self.report(invariant, world, &broken);
             }
         }
-        None
+    }
+
+    /// Two runs that should end alike were compared.
+    pub fn compared(&mut self) {
+        self.checked[7] += 1;
+    }
+
+    fn report(&mut self, invariant: &Invariant, world: &World, broken: &str) {
+        let (number, name, now) = (invariant.number, invariant.name, world.cloud.now());
+        self.broken = Some(format!("{number} {name}: {broken} (at {now})"));
     }
 }
 
-impl Watch {
-    /// A root volume, a node image or a final snapshot goes only when the present instance has passed its
-    /// checks and a snapshot of its own root has completed; a final snapshot is taken of a free volume.
-    fn successors(&mut self, world: &World) -> Option<String> {
-        let is = |tags: &Tags, purpose: &str| tags.get(TAG_PURPOSE).is_some_and(|p| p == purpose);
-        let mut now: BTreeMap<&str, (&Tags, Option<&str>)> = BTreeMap::new();
-        now.extend(world.cloud.volumes().filter(|v| is(&v.tags, "root")).map(|v| (&*v.id, (&v.tags, None))));
-        now.extend(world.cloud.images().filter(|i| is(&i.tags, "image")).map(|i| (&*i.id, (&i.tags, None))));
-        let finals = world.cloud.snapshots().filter(|s| is(&s.tags, "final"));
-        now.extend(finals.map(|s| (&*s.id, (&s.tags, Some(&*s.volume_id)))));
-        let gone = self.kept.iter().find(|(id, node)| !now.contains_key(id.as_str()) && !proven(world, node));
-        if let Some((id, node)) = gone {
-            return Some(format!("{id} of {node} went before its successor was proven"));
-        }
-        self.kept.retain(|id, _| now.contains_key(id.as_str()));
-        for (id, (tags, taken_of)) in now {
-            let Some(node) = tags.get(TAG_NODE) else { continue };
-            if self.kept.insert(id.to_owned(), node.clone()).is_some() {
-                continue;
-            }
-            let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| v.attachment.is_some());
-            if taken_of.is_some_and(busy) {
-                return Some(format!("the final snapshot {id} was taken of a volume in use"));
-            }
-        }
-        None
+fn is_ours(tags: &Tags) -> bool {
+    tags.get(TAG_DEPLOYMENT).is_some_and(|deployment| deployment == DEPLOYMENT)
+}
+
+/// The list of the invariants, and how often each was checked.
+pub fn report(checked: &[u64; INVARIANTS.len()]) -> String {
+    let line = |(invariant, times): (&Invariant, &u64)| {
+        let Invariant { number, name, says, .. } = invariant;
+        format!("  {number:>2} {name:<16} checked {times:>10} times  {says}\n")
+    };
+    INVARIANTS.iter().zip(checked).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_invariant_has_its_number_and_a_name_of_its_own() {
+        let numbers: Vec<_> = INVARIANTS.iter().map(|i| i.number).collect();
+        assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+        let names: BTreeSet<_> = INVARIANTS.iter().map(|i| i.name).collect();
+        assert_eq!(names.len(), INVARIANTS.len());
+        let listed = report(&[0; 10]);
+        assert!(INVARIANTS.iter().all(|i| listed.contains(i.name) && listed.contains(i.says)));
     }
-}
-
-impl Watch {
-    /// Once a line has as many completed snapshots as it is to keep, it never has fewer.
-    fn rotation(&mut self, world: &World) -> Option<String> {
-        let mut completed: BTreeMap<&str, u32> = BTreeMap::new();
-        for snapshot in world.cloud.snapshots().filter(|s| s.state == SnapshotState::Completed) {
-            let rotated = snapshot
-                .tags
-                .get(TAG_PURPOSE)
-                .is_some_and(|p| Purpose::ROTATED.iter().any(|rotated| rotated.as_str() == p));
-            if let Some(node) = snapshot.tags.get(TAG_NODE).filter(|_| rotated) {
-                *completed.entry(node).or_default() += 1;
-            }
-        }
-        for (node, record) in &world.records {
-            let Some(keep) = record.config().persist.root.as_ref().map(|root| root.keep) else { continue };
-            let n = completed.get(node.as_str()).copied().unwrap_or_default();
-            if n >= keep {
-                self.full.insert(node.clone());
-            } else if self.full.contains(node) {
-                return Some(format!("{node}: only {n} of {keep} completed snapshots are left"));
-            }
-        }
-        None
-    }
-}
-
-/// Whether a node's present instance is good and its root restorable from a snapshot of its own.
-fn proven(world: &World, node: &str) -> bool {
-    let cloud = &world.cloud;
-    let checked = cloud.settings().status_checks;
-    let good =
-        |i: &&Instance| i.running_since.is_some_and(|since| cloud.now().duration_since(since) >= checked);
-    let of_node = |i: &&Instance| i.tags.get(TAG_NODE).is_some_and(|n| n == node);
-    cloud.live_instances().filter(of_node).filter(good).filter_map(Instance::root).any(|root| {
-        cloud.snapshots().any(|s| s.volume_id == root.volume_id && s.state == SnapshotState::Completed)
-    })
-}
-
-/// At most one live instance per node.
-fn one_instance(world: &World) -> Option<String> {
-    let mut seen = BTreeSet::new();
-    let live =
-        world.cloud.live_instances().filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
-    for instance in live {
-        let node = instance.tags.get(TAG_NODE);
-        if !seen.insert(node.cloned()) {
-            return Some(format!("{} is a second live instance of {node:?}", instance.id));
-        }
-    }
-    None
-}
-
-/// Work in progress always has an appointment: only a running node has none.
-fn work_in_sight(world: &World) -> Option<String> {
-    world
-        .records
-        .values()
-        .find(|r| r.work_at.is_none() && r.phase != perennial_core::phase::Phase::Running)
-        .map(|r| format!("{} is {} and nothing will look at it again", r.name, r.phase))
 }

@@ -1,16 +1,20 @@
-//! `perennial-sim`: tells the stories of many seeds, on all cores, and says what came of them.
+//! `perennial-sim`: plays many seeds, on all cores, and says what came of them.
 
 #![expect(clippy::print_stdout, reason = "a command-line program answers on standard output")]
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use perennial_sim::bench;
-use perennial_sim::stories::of_seed;
+use perennial_sim::invariants::{INVARIANTS, report};
+use perennial_sim::matrix::{Share, tell};
+use perennial_sim::schedule::{explained, of_seed};
+use perennial_sim::stories::all;
 
-/// Tells the stories of many seeds; one seed is one run, the same every time.
+/// Plays many seeds; one seed is one run, the same every time.
 #[derive(Debug, Parser)]
 struct Options {
     /// How many seeds.
@@ -27,12 +31,22 @@ struct Options {
 enum Command {
     /// Counts what a recovery and a steady node cost, in calls and in virtual time.
     Bench,
+    /// Breaks every call of every story in every way.
+    Matrix {
+        /// Only one telling in so many.
+        #[arg(long, default_value_t = 1)]
+        one_in: u64,
+        /// Only stories whose name contains this.
+        #[arg(long, default_value = "")]
+        story: String,
+    },
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Some(Command::Bench) = options.command {
-        return match bench::report() {
+    match &options.command {
+        None => seeds(&options),
+        Some(Command::Bench) => match bench::report() {
             Ok(report) => {
                 print!("{report}");
                 ExitCode::SUCCESS
@@ -41,46 +55,69 @@ fn main() -> ExitCode {
                 println!("the benchmark's own story failed: {problem}");
                 ExitCode::FAILURE
             }
-        };
+        },
+        Some(Command::Matrix { one_in, story }) => matrix(*one_in, story),
     }
-    tell(&options)
 }
 
-/// Tells the stories of all seeds asked for.
-fn tell(options: &Options) -> ExitCode {
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn matrix(one_in: u64, name: &str) -> ExitCode {
     let began = Instant::now();
-    let end = options.first_seed.saturating_add(options.seeds);
-    let (next, failed) = (AtomicU64::new(options.first_seed), AtomicU64::new(0));
+    let stories: Vec<_> = all().into_iter().filter(|story| story.name.contains(name)).collect();
+    let share = if one_in <= 1 { Share::All } else { Share::OneIn(one_in) };
+    let outcome = tell(&stories, share, threads());
+    for problem in &outcome.failed {
+        println!("{problem}\n");
+    }
+    print!("{}", report(&outcome.checked));
+    println!("{} in {:.0} s", outcome.size_line(), began.elapsed().as_secs_f64());
+    if outcome.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays all seeds asked for.
+fn seeds(options: &Options) -> ExitCode {
+    let began = Instant::now();
+    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     let (calls, looks) = (AtomicU64::new(0), AtomicU64::new(0));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checked = Mutex::new([0; INVARIANTS.len()]);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads() {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= options.seeds {
                         return;
                     }
+                    let seed = options.first_seed.wrapping_add(n);
                     match of_seed(seed) {
                         Ok(run) => {
                             calls.fetch_add(run.world.0.borrow().next_call, Ordering::Relaxed);
                             looks.fetch_add(run.watch.looks, Ordering::Relaxed);
+                            let mut checked =
+                                checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                            checked.iter_mut().zip(run.watch.checked).for_each(|(sum, n)| *sum += n);
                         }
-                        Err(problem) => {
-                            failed.fetch_add(1, Ordering::Relaxed);
-                            println!("seed {seed} failed; again with: make sim SEEDS=1 FIRST_SEED={seed}\n{problem}\n");
-                        }
+                        // The first few are told in full, and made small.
+                        Err(problem) => match failed.fetch_add(1, Ordering::Relaxed) {
+                            0..5 => println!("{}\n", explained(seed, problem)),
+                            _ => println!("seed {seed} failed; again with: make sim SEEDS=1 FIRST_SEED={seed}\n"),
+                        },
                     }
                 }
             });
         }
     });
     let (failed, secs) = (failed.into_inner(), began.elapsed().as_secs_f64());
-    println!("{} passed, {failed} failed", options.seeds.saturating_sub(failed));
+    print!("{}", report(&checked.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)));
     println!(
-        "{} seeds from {}, {} calls to the world, {} looks at the invariants, {:.0} seeds a second",
+        "{} seeds from {}: {} passed, {failed} failed; {} calls to the world, {} looks at the invariants, {:.0} seeds a \
+         second",
         options.seeds,
         options.first_seed,
+        options.seeds.saturating_sub(failed),
         calls.into_inner(),
         looks.into_inner(),
         options.seeds as f64 / secs.max(0.001),

@@ -3,6 +3,8 @@
 //! Deliveries are made as the run's [`Delivery`] says: as they come, twice, or never. Whatever it says,
 //! the end must be the same.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -18,6 +20,7 @@ use serde_json::Value;
 use crate::clock::SimClock;
 use crate::ec2::SimEc2;
 use crate::faults::{Plan, mix};
+use crate::account::Foreign;
 use crate::invariants::Watch;
 use crate::store::Tables;
 use crate::world::{Handle, World};
@@ -39,7 +42,7 @@ pub enum Delivery {
 pub const DEPLOYMENT: &str = "sim";
 
 /// A run under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     /// The world.
     pub world: Handle,
@@ -54,6 +57,12 @@ pub struct Run {
     late: Vec<(Timestamp, Delivered)>,
     /// Whether guests of running nodes write all the time.
     pub guests_write: bool,
+    /// How long an invocation may take.
+    pub timeout: SignedDuration,
+    /// What a story remembers from one act to the next.
+    pub notes: BTreeMap<&'static str, String>,
+    /// The address that each life had first.
+    pub addresses: BTreeMap<String, Ipv4Addr>,
 }
 
 /// Something a function is woken by.
@@ -67,12 +76,15 @@ enum Delivered {
 
 type SimEngine = Engine<SimEc2, Tables, Tables, SimClock>;
 
-fn engine(world: &Handle, invocation: String) -> SimEngine {
+/// How long an invocation may take, as deployed.
+const TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
+
+fn engine(world: &Handle, invocation: String, timeout: SignedDuration) -> SimEngine {
     Engine {
         ec2: SimEc2(world.clone()),
         store: Tables(world.clone()),
         bus: Tables(world.clone()),
-        clock: SimClock::new(world, SignedDuration::from_secs(60)),
+        clock: SimClock::new(world, timeout),
         deployment: DEPLOYMENT.to_owned(),
         invocation,
     }
@@ -81,10 +93,19 @@ fn engine(world: &Handle, invocation: String) -> SimEngine {
 /// Another invocation's tick, from beginning to end, while one is at work.
 pub(crate) fn tick_by_another(world: &Handle) {
     let number = world.0.borrow().next_call;
-    let other = engine(world, format!("another-{number}"));
+    let other = engine(world, format!("another-{number}"), TIMEOUT);
+    let before = begin(world);
     let mut future = pin!(other.reconcile());
     // Its failures are its own: the tick after it goes on.
     let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    world.0.borrow_mut().suspended = before;
+}
+
+/// An invocation begins: what was suspended before it is suspended for it. Answers how it was.
+fn begin(world: &Handle) -> bool {
+    let mut world = world.0.borrow_mut();
+    let now = world.is_suspended();
+    std::mem::replace(&mut world.suspended, now)
 }
 
 impl Run {
@@ -98,17 +119,27 @@ impl Run {
         let start = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56);
         let mut cloud = Cloud::new(start, seed, settings);
         let defaults = cloud.seed_defaults();
+        let foreign = Foreign::seed(&mut cloud, &defaults);
+        let start = cloud.now();
         Self {
             world: World::around(cloud, faults),
             defaults,
-            watch: Watch::default(),
+            watch: Watch::over(foreign),
             delivery,
             invocations: 0,
             deliveries: 0,
             late: Vec::new(),
             next_tick: start + SignedDuration::from_secs(60),
             guests_write: true,
+            timeout: TIMEOUT,
+            notes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
         }
+    }
+
+    /// A run of its own, the same up to now.
+    pub fn fork(&self) -> Self {
+        Self { world: self.world.fork(), ..self.clone() }
     }
 
     /// The time.
@@ -131,25 +162,32 @@ impl Run {
 
     fn engine(&mut self) -> SimEngine {
         self.invocations += 1;
-        engine(&self.world, format!("invocation-{}", self.invocations))
+        engine(&self.world, format!("invocation-{}", self.invocations), self.timeout)
     }
 
     /// Lets the world go on for so long.
     pub fn pass(&mut self, how_long: SignedDuration) {
         let until = self.now() + how_long;
         while self.now() < until {
-            self.deliver();
-            let next = self.world.0.borrow().cloud.next_change().unwrap_or(until);
-            let next = next.min(self.next_tick).min(until).max(self.now());
-            self.guests();
-            self.world.0.borrow_mut().cloud.advance(next);
-            self.check();
-            if self.now() >= self.next_tick {
-                self.next_tick += SignedDuration::from_secs(60);
-                self.tick();
-            }
+            self.step(until);
         }
         self.deliver();
+    }
+
+    /// Lets the world go on to the next thing that happens, and not beyond a time.
+    pub fn step(&mut self, at_most: Timestamp) {
+        self.deliver();
+        let (now, next_change) = (self.now(), self.world.0.borrow().cloud.next_change());
+        let late = self.late.iter().map(|(at, _)| *at).min();
+        let next = [next_change, late, Some(self.next_tick), Some(at_most)].into_iter().flatten().min();
+        let next = next.unwrap_or(at_most).max(now);
+        self.guests();
+        self.world.0.borrow_mut().cloud.advance(next);
+        self.check();
+        if self.now() >= self.next_tick {
+            self.next_tick += SignedDuration::from_secs(60);
+            self.tick();
+        }
     }
 
     /// Lets the world go on until something is so, at most so long. Whether it came to be.
@@ -159,7 +197,10 @@ impl Run {
             if so(self) {
                 return true;
             }
-            self.pass(SignedDuration::from_secs(1));
+            self.step(end);
+            if self.watch.broken.is_some() {
+                return so(self);
+            }
         }
         so(self)
     }
@@ -186,6 +227,7 @@ impl Run {
         let running: Vec<(String, String)> = world
             .cloud
             .live_instances()
+            .filter(|i| self.watch.is_ours(&i.tags))
             .filter_map(|i| Some((i.id.clone(), i.tags.get(perennial_core::names::TAG_NODE)?.clone())))
             .collect();
         for (id, node) in running {
@@ -264,6 +306,7 @@ impl Run {
     /// Runs one invocation to its end, or to its death.
     fn invoke(&mut self, work: impl AsyncFnOnce(&SimEngine) -> Result<(), Failure>) {
         let engine = self.engine();
+        begin(&self.world);
         self.world.0.borrow_mut().died = false;
         let mut future = pin!(work(&engine));
         let mut context = Context::from_waker(Waker::noop());
@@ -276,7 +319,16 @@ impl Run {
         self.check();
     }
 
-    fn check(&mut self) {
-        self.watch.look(&self.world.0.borrow());
+    /// Looks at everything, and at what happened during the last invocation.
+    pub fn check(&mut self) {
+        let world = self.world.0.borrow();
+        self.watch.look(&world);
+        for record in world.records.values() {
+            if let Some(network) = &record.network
+                && !self.addresses.contains_key(&record.life)
+            {
+                self.addresses.insert(record.life.clone(), network.private_ip);
+            }
+        }
     }
 }

@@ -1,15 +1,22 @@
 //! The tables in memory, with the conditions of the real ones: no write is unconditional.
 
-use jiff::Timestamp;
+use perennial_core::config::settings::AcceptedSettings;
 use perennial_core::config::{STATUS, Status};
 use perennial_core::failure::{Class, Failure};
 use perennial_core::ids::NodeName;
 use perennial_core::journal::OwnEvent;
+use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
-use perennial_engine::ports::{Bus, Commit, Due, Reply, Store, Written};
+use perennial_engine::ports::{Base, Bus, Commit, Indexed, Reply, Store, Written};
 use serde_json::{Value, json};
 
+use crate::sabotage::Defect;
 use crate::world::{Handle, World};
+
+/// Partition key of the settings in force.
+const SETTINGS: &str = "settings";
+/// Partition key of what the orphan pass remembers.
+const ORPHANS: &str = "orphans";
 
 /// The tables and the bus of a world.
 #[derive(Clone, Debug)]
@@ -29,10 +36,19 @@ fn owner_key(resource: &str) -> (String, String) {
 
 fn apply(world: &mut World, commit: &Commit) -> Reply<Written> {
     let record = &commit.record;
-    let now = world.state.get(&record_key(&record.name)).and_then(|item| item["generation"].as_u64());
-    if now != commit.expected {
-        return Ok(Written::Conflict);
+    let base = |item: &Value| {
+        Some(Base { generation: item["generation"].as_u64()?, life: item["life"].as_str()?.to_owned() })
+    };
+    let is_expected = world.state.get(&record_key(&record.name)).and_then(base) == commit.expected;
+    if !is_expected {
+        match world.defect {
+            Some(Defect::UnconditionalWrite) => {}
+            Some(Defect::LostWrite) => return Ok(Written::Done),
+            _ => return Ok(Written::Conflict),
+        }
     }
+    let spoilt = world.defect.map(|defect| defect.written(record));
+    let record = spoilt.as_ref().unwrap_or(record);
     let mine = json!({ "node": record.name });
     for resource in commit.point.iter().chain(&commit.unpoint) {
         if world.state.get(&owner_key(resource)).is_some_and(|owner| *owner != mine) {
@@ -62,12 +78,51 @@ fn apply(world: &mut World, commit: &Commit) -> Reply<Written> {
     Ok(Written::Done)
 }
 
+/// A node as the work index has it; `None` if it is not in it.
+fn indexed(record: &Record) -> Option<Indexed> {
+    if !record.is_indexed() {
+        return None;
+    }
+    let at = record.wakes_at();
+    Some(Indexed { node: record.name.clone(), at, steady: record.steady() })
+}
+
+/// The key of an item that is about all nodes.
+fn common_key(pk: &str) -> (String, String) {
+    (pk.to_owned(), "record".to_owned())
+}
+
+/// Writes such an item in place of the one of that generation; that it is there already is no conflict.
+fn write_common(
+    world: &mut World,
+    call: &'static str,
+    pk: &str,
+    item: Value,
+    expected: u64,
+) -> Reply<Written> {
+    if item["generation"].as_u64() != Some(expected + 1) {
+        return Err(broken(call, format!("{pk} are to be of the generation after {expected}: {item}")));
+    }
+    let there = world.state.get(&common_key(pk));
+    if there == Some(&item) {
+        return Ok(Written::Done);
+    }
+    if there.map_or(Some(0), |there| there["generation"].as_u64()) != Some(expected) {
+        return Ok(Written::Conflict);
+    }
+    world.state.insert(common_key(pk), item);
+    Ok(Written::Done)
+}
+
 impl Store for Tables {
     async fn load(&self, node: &NodeName) -> Reply<Option<Stored>> {
         let key = record_key(node);
         let read = |world: &mut World| match world.state.get(&key) {
             None => Ok(None),
-            Some(item) => Stored::read(item).map(Some).map_err(|e| broken("Store:Load", e)),
+            Some(item) => {
+                let read = Stored::read(item).map_err(|e| broken("Store:Load", e))?;
+                Ok(Some(world.defect.map_or(read.clone(), |defect| defect.loaded(read))))
+            }
         };
         self.0.call("Store:Load", read).await
     }
@@ -84,26 +139,13 @@ impl Store for Tables {
         self.0.call("Store:Commit", |world| apply(world, commit)).await
     }
 
-    async fn due(&self, now: Timestamp) -> Reply<Vec<Due>> {
+    async fn nodes(&self) -> Reply<Vec<Indexed>> {
         let read = |world: &mut World| {
-            let mut due: Vec<Due> = world
-                .records
-                .values()
-                .filter_map(|record| {
-                    let soon = record.updated_at + perennial_core::limits::NEXT_TICK;
-                    let at = if record.outbox.is_empty() {
-                        record.work_at
-                    } else {
-                        Some(record.work_at.map_or(soon, |at| at.min(soon)))
-                    };
-                    let at = at.filter(|at| *at <= now)?;
-                    Some(Due { node: record.name.clone(), at })
-                })
-                .collect();
-            due.sort_by_key(|due| due.at);
-            Ok(due)
+            let mut nodes: Vec<Indexed> = world.records.values().filter_map(indexed).collect();
+            nodes.sort_by(|a, b| (a.at.is_none(), a.at, &a.node).cmp(&(b.at.is_none(), b.at, &b.node)));
+            Ok(nodes)
         };
-        self.0.call("Store:Due", read).await
+        self.0.call("Store:Nodes", read).await
     }
 
     async fn steady(&self) -> Reply<Vec<Steady>> {
@@ -112,11 +154,54 @@ impl Store for Tables {
     }
 
     async fn config_item(&self, id: &str) -> Reply<Option<Value>> {
-        self.0.call("Store:ConfigItem", |world| Ok(world.config.get(id).cloned())).await
+        let read = |world: &mut World| {
+            let is_hidden = world.defect.is_some_and(|defect| defect.hides(id, &world.records));
+            Ok(world.config.get(id).filter(|_| !is_hidden).cloned())
+        };
+        self.0.call("Store:ConfigItem", read).await
     }
 
     async fn config_items(&self) -> Reply<Vec<Value>> {
         self.0.call("Store:ConfigItems", |world| Ok(world.config.values().cloned().collect())).await
+    }
+
+    async fn settings(&self) -> Reply<Option<AcceptedSettings>> {
+        let read = |world: &mut World| {
+            let item = world.state.get(&common_key(SETTINGS)).cloned();
+            let item = item.map(serde_json::from_value::<AcceptedSettings>).transpose();
+            let mut item = item.map_err(|e| broken("Store:Settings", e))?;
+            if let (Some(Defect::SuspendIgnored), Some(item)) = (world.defect, item.as_mut()) {
+                item.settings.suspend = false;
+            }
+            Ok(item)
+        };
+        self.0.call("Store:Settings", read).await
+    }
+
+    async fn write_settings(&self, settings: &AcceptedSettings, expected: u64) -> Reply<Written> {
+        let call = "Store:WriteSettings";
+        let item = serde_json::to_value(settings).map_err(|e| broken(call, e))?;
+        if serde_json::from_value::<AcceptedSettings>(item.clone()).ok().as_ref() != Some(settings) {
+            return Err(broken(call, "the settings do not read back"));
+        }
+        self.0.call(call, |world| write_common(world, call, SETTINGS, item, expected)).await
+    }
+
+    async fn orphans(&self) -> Reply<Option<Orphans>> {
+        let read = |world: &mut World| {
+            let item = world.state.get(&common_key(ORPHANS)).cloned();
+            item.map(serde_json::from_value).transpose().map_err(|e| broken("Store:Orphans", e))
+        };
+        self.0.call("Store:Orphans", read).await
+    }
+
+    async fn write_orphans(&self, orphans: &Orphans, expected: u64) -> Reply<Written> {
+        let call = "Store:WriteOrphans";
+        let item = serde_json::to_value(orphans).map_err(|e| broken(call, e))?;
+        if serde_json::from_value::<Orphans>(item.clone()).ok().as_ref() != Some(orphans) {
+            return Err(broken(call, "the orphans do not read back"));
+        }
+        self.0.call(call, |world| write_common(world, call, ORPHANS, item, expected)).await
     }
 
     async fn write_status(&self, id: &str, judged: &Value, status: &Status) -> Reply<Written> {

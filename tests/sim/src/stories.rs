@@ -1,220 +1,229 @@
 //! Stories: what happens to a node, and what must be so in the end.
+//!
+//! A story is data: a list of acts. So it can be told again from any point of it, which the crash matrix
+//! does for every call.
+
+mod drift;
+mod edits;
+mod life;
 
 use jiff::SignedDuration;
-use perennial_cloud::model::Settings;
-use perennial_core::names::{TAG_DEPLOYMENT, TAG_PURPOSE};
-use serde_json::{Value, json};
 
-use crate::faults::{Plan, mix};
-use crate::run::{DEPLOYMENT, Delivery, Run};
+use crate::faults::Plan;
+use crate::invariants::{End, end, settled};
+use crate::run::{Delivery, Run};
 
-/// The node of the stories.
-pub const NODE: &str = "db";
+pub use crate::account::{NODE, item, item_of};
 
-/// How the instance is taken away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taking {
-    /// With two minutes' notice.
-    Noticed,
-    /// Without any.
-    Sudden,
-    /// Terminated by hand.
-    ByHand,
-    /// Suddenly, after its guest wrote and before anyone saw it run.
-    Unseen,
+/// One act of a story.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// Something is done.
+    Do(fn(&mut Run)),
+    /// The world goes on until this is so, which it must be in the end.
+    Until(&'static str, fn(&Run) -> bool),
+    /// The world goes on for so many minutes.
+    Minutes(i64),
+    /// This must be so now.
+    Must(&'static str, fn(&Run) -> bool),
 }
 
-impl Taking {
-    /// Every way.
-    pub const ALL: [Self; 4] = [Self::Noticed, Self::Sudden, Self::ByHand, Self::Unseen];
+/// What happens to a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Story {
+    /// Its name: a sentence.
+    pub name: &'static str,
+    /// What happens, in order.
+    pub acts: &'static [Act],
 }
 
-/// The item of the story's node.
-pub fn item(run: &Run) -> Value {
-    item_of(run, NODE)
+/// All stories.
+pub fn all() -> Vec<&'static Story> {
+    life::STORIES.iter().chain(drift::STORIES).chain(edits::STORIES).collect()
 }
 
-/// The item of a node of this name.
-pub fn item_of(run: &Run, node: &str) -> Value {
-    json!({
-        "id": format!("node#{node}"),
-        "launch": {
-            "template": {"id": run.defaults.launch_template_id},
-            "instanceTypes": ["m5.large", "c5.large"],
-            "subnets": run.defaults.subnet_ids,
-        },
-        "persist": {"root": {"snapshotEvery": "2m"}, "network": {}},
-    })
-}
+/// How long anything may take to come about: longer than every rest, quiet time and token there is.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(6);
 
-/// One interruption survived: launched, written to, taken away, back with every byte and its address.
-/// Returns the run for a closer look.
-///
-/// # Errors
-/// What was not as it must be.
-pub fn interrupted(seed: u64, delivery: Delivery, faults: Plan, taking: Taking) -> Result<Run, String> {
-    told_in(Run::new(seed, delivery, faults), faults, taking)
-}
-
-fn told_in(mut run: Run, faults: Plan, taking: Taking) -> Result<Run, String> {
-    let minutes = SignedDuration::from_mins;
-    let item = item(&run);
-    run.put(item);
-    let live = |run: &Run| run.world.0.borrow().cloud.live_instances().next().map(|i| i.id.clone());
-    if taking != Taking::Unseen && !run.until_settled(NODE, 1, minutes(120)) {
-        return Err(told(&run, "the node never ran"));
-    }
-    if taking != Taking::Unseen {
-        run.pass(minutes(9));
-    }
-    if !run.until(minutes(60), |run| live(run).is_some()) {
-        return Err(told(&run, "there never was an instance"));
-    }
-    let first = live(&run).unwrap_or_default();
-    if taking == Taking::Unseen {
-        // It runs, its guest writes and it is gone before any function is told.
-        let boot = run.world.0.borrow().cloud.settings().boot + SignedDuration::from_secs(3);
-        run.world.0.borrow_mut().cloud.pass(boot);
-        run.guests();
-    }
-    let before = run.record(NODE).and_then(|r| r.network).map(|n| (n.eni_id, n.private_ip));
-    {
-        let cloud = &mut run.world.0.borrow_mut().cloud;
-        let taken = match taking {
-            Taking::Noticed => cloud.interrupt(&first, true),
-            Taking::Sudden | Taking::Unseen => cloud.interrupt(&first, false),
-            Taking::ByHand => cloud.terminate_instances(std::slice::from_ref(&first)).map(|_| ()),
+impl Act {
+    /// Plays it.
+    ///
+    /// # Errors
+    /// What did not come about.
+    pub fn play(&self, run: &mut Run) -> Result<(), String> {
+        let played = match self {
+            Self::Do(deed) => {
+                deed(run);
+                Ok(())
+            }
+            Self::Minutes(n) => {
+                run.pass(SignedDuration::from_mins(*n));
+                Ok(())
+            }
+            Self::Until(what, so) if !run.until(PATIENCE, so) => {
+                Err(format!("it did not come about that {what}"))
+            }
+            Self::Must(what, so) if !so(run) => Err(format!("it is not so that {what}")),
+            Self::Until(..) | Self::Must(..) => Ok(()),
         };
-        taken.map_err(|e| e.to_string())?;
-    }
-    let back = run.until(minutes(150), |run| run.is_settled(NODE) && live(run).is_some_and(|id| id != first));
-    if !back {
-        return Err(told(&run, "the node did not come back"));
-    }
-    if let Plan::Random { .. } = faults {
-        // What must be so once all is quiet needs quiet.
-        run.world.0.borrow_mut().faults = Plan::None;
-    }
-    run.pass(minutes(12));
-    match proof(&run, before) {
-        Some(problem) => Err(told(&run, &problem)),
-        None => Ok(run),
+        // What broke first is the cause, what did not come about may be its consequence.
+        run.watch.broken.clone().map_or(played, Err)
     }
 }
 
-/// The story that a seed tells: how the instance is taken, how events are delivered, what goes wrong.
+impl Story {
+    /// Tells it in a fresh account.
+    ///
+    /// # Errors
+    /// What was not as it must be, with the journal up to it.
+    pub fn tell(&self, delivery: Delivery, faults: Plan) -> Result<(Run, End), String> {
+        self.tell_in(Run::new(1, delivery, faults))
+    }
+
+    /// Tells it in a run that has just begun.
+    ///
+    /// # Errors
+    /// As for [`Story::tell`].
+    pub fn tell_in(&self, run: Run) -> Result<(Run, End), String> {
+        self.go_on(run, 0)
+    }
+
+    /// Tells it from an act on, and what comes of it.
+    ///
+    /// # Errors
+    /// As for [`Story::tell`].
+    pub fn go_on(&self, mut run: Run, from: usize) -> Result<(Run, End), String> {
+        for act in self.acts.iter().skip(from) {
+            act.play(&mut run).map_err(|problem| told(&run, &problem))?;
+        }
+        conclude(&mut run).map_err(|problem| told(&run, &problem))?;
+        let end = end(&run.world.0.borrow(), &run.addresses);
+        Ok((run, end))
+    }
+}
+
+/// Waits until all is quiet, and looks at everything once more.
 ///
 /// # Errors
 /// What was not as it must be.
-pub fn of_seed(seed: u64) -> Result<Run, String> {
-    let draw = |what: u64, n: u64| mix(seed ^ mix(what)) % n;
-    let taking = Taking::ALL[draw(1, 4) as usize];
-    let delivery = match draw(2, 6) {
-        0 => Delivery::Faithful,
-        1 => Delivery::Doubled,
-        2 => Delivery::Lost,
-        _ => Delivery::Random(seed),
-    };
-    let faults = Plan::Random { seed, one_in: 8 + draw(3, 60), calls: 200 + draw(4, 600) };
-    let told = |problem: String| format!("{taking:?}, {delivery:?}, {faults:?}: {problem}");
-    let run = Run::in_account(seed, delivery, faults, account(&draw));
-    told_in(run, faults, taking).map_err(told)
-}
-
-/// An account whose latencies are drawn: snapshots that outlast several ticks, reads that lag behind.
-fn account(draw: &impl Fn(u64, u64) -> u64) -> Settings {
-    let seconds = |what: u64, least: u64, most: u64| {
-        SignedDuration::from_secs((least + draw(what, most - least + 1)) as i64)
-    };
-    Settings {
-        boot: seconds(5, 5, 90),
-        shut_down: seconds(6, 1, 120),
-        release_volume: seconds(7, 1, 30),
-        release_interface: seconds(8, 1, 30),
-        snapshot_base: seconds(9, 2, 150),
-        register_image: seconds(10, 2, 90),
-        read_lag: if draw(11, 3) == 0 { seconds(12, 1, 8) } else { SignedDuration::ZERO },
-        ..Settings::default()
+pub fn conclude(run: &mut Run) -> Result<(), String> {
+    if !run.until(PATIENCE, |run| settled(&run.world.0.borrow())) {
+        return Err(run.watch.broken.clone().unwrap_or("it never came to rest".to_owned()));
     }
-}
-
-/// What is not as it must be once all is quiet.
-fn proof(
-    run: &Run,
-    before: Option<(perennial_core::ids::InterfaceId, std::net::Ipv4Addr)>,
-) -> Option<String> {
-    if let Some(broken) = &run.watch.broken {
-        return Some(broken.clone());
-    }
+    // A tick more, so that rotation comes by.
+    run.pass(SignedDuration::from_secs(70));
+    run.until(PATIENCE, |run| settled(&run.world.0.borrow()));
+    run.guests_write = false;
     let world = run.world.0.borrow();
-    let cloud = &world.cloud;
-    let ours = |tags: &perennial_core::names::Tags| tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT);
-    let record = run.record(NODE)?;
-    let (Some(instance), Some(root), Some(network)) = (&record.instance, &record.root, &record.network)
-    else {
-        return Some("the record of a running node lacks its instance, root or interface".to_owned());
-    };
-    if before.is_some_and(|before| before != (network.eni_id.clone(), network.private_ip)) {
-        return Some("the node has another interface or address".to_owned());
-    }
-    let Some(live) = cloud.instance(instance.id.as_str()) else { return Some("no such instance".to_owned()) };
-    if live.private_ip != Some(network.private_ip) {
-        return Some(format!("the instance has the address {:?}", live.private_ip));
-    }
-    let writes = cloud.volume(root.volume_id.as_str()).map(|v| v.contents.writes);
-    if writes != Some(run.watch.acknowledged(NODE)) {
-        return Some(format!("the root holds {writes:?} of {} writes", run.watch.acknowledged(NODE)));
-    }
-    let count = |what: &str, n: usize, expected: usize| {
-        (n != expected).then(|| format!("there are {n} {what} of ours, not {expected}"))
-    };
-    let rotated = |purpose: &String| ["periodic", "warning", "rebalance"].contains(&purpose.as_str());
-    let completed = cloud
-        .snapshots()
-        .filter(|s| ours(&s.tags) && s.state == perennial_cloud::model::SnapshotState::Completed)
-        .filter(|s| s.tags.get(TAG_PURPOSE).is_some_and(rotated))
-        .count();
-    let finals = cloud.snapshots().filter(|s| s.tags.get(TAG_PURPOSE).is_some_and(|p| p == "final")).count();
-    count("live instances", cloud.live_instances().filter(|i| ours(&i.tags)).count(), 1)
-        .or_else(|| count("volumes", cloud.volumes().filter(|v| ours(&v.tags)).count(), 1))
-        .or_else(|| count("images", cloud.images().filter(|i| ours(&i.tags)).count(), 0))
-        .or_else(|| count("final snapshots", finals, 0))
-        .or_else(|| count("interfaces", cloud.network_interfaces().filter(|i| ours(&i.tags)).count(), 1))
-        .or_else(|| {
-            (!(3..=4).contains(&completed)).then(|| {
-                let all = cloud.snapshots().filter(|s| ours(&s.tags)).map(|s| {
-                    format!(
-                        "\n  {} {} {} {:?} {}",
-                        s.id, s.volume_id, s.start_time, s.state, s.tags[TAG_PURPOSE]
-                    )
-                });
-                format!("{completed} rotated snapshots are kept:{}", all.collect::<String>())
-            })
-        })
-        .or_else(|| pointers(&world, &record))
-        .or_else(|| (!record.outbox.is_empty()).then(|| "the outbox is not empty".to_owned()))
-}
-
-/// The pointers of the table must be exactly those of the record.
-fn pointers(world: &crate::world::World, record: &perennial_core::record::Record) -> Option<String> {
-    let kept: std::collections::BTreeSet<String> =
-        world.state.keys().filter_map(|(pk, _)| pk.strip_prefix("resource#").map(str::to_owned)).collect();
-    (kept != record.resources()).then(|| format!("the pointers are {kept:?}, not {:?}", record.resources()))
+    run.watch.look_at_rest(&world);
+    run.watch.broken.clone().map_or(Ok(()), Err)
 }
 
 /// A problem with the story up to it.
-fn told(run: &Run, problem: &str) -> String {
+pub fn told(run: &Run, problem: &str) -> String {
     let world = run.world.0.borrow();
     let mut told = format!("{problem}\n");
-    for ((_, sk), entry) in world.state.iter().filter(|((_, sk), _)| sk.starts_with("event#")) {
-        told.push_str(&format!("  {sk} [{}] {}\n", entry["phase"], entry["what"]));
+    for ((pk, sk), entry) in world.state.iter().filter(|((_, sk), _)| sk.starts_with("event#")) {
+        let node = pk.trim_start_matches("node#");
+        let time = sk.split('#').nth(1).and_then(|time| time.get(11..19)).unwrap_or_default();
+        told.push_str(&format!("  {node} {time} [{}] {}\n", entry["phase"], entry["what"]));
     }
-    if let Some(record) = run.record(NODE) {
-        let shown = serde_json::to_string_pretty(&record).unwrap_or_default();
-        told.push_str(&shown);
+    for record in world.records.values() {
+        let (name, phase, goal) = (&record.name, record.phase, record.goal);
+        told.push_str(&format!(
+            "  {name}: {phase}, wanted {goal:?}, cycle {}, work at {:?}, not before {:?}, blocked {:?}, has {:?}, \
+             superseded {:?}, status {}\n",
+            record.cycle,
+            record.work_at,
+            record.not_before,
+            record.blocked.as_ref().map(|b| (&b.code, &b.message)),
+            record.resources(),
+            record.superseded,
+            world.config.get(&record.name.key()).map_or(serde_json::Value::Null, |i| i["_status"].clone()),
+        ));
     }
     for failure in run.watch.failures.iter().take(5) {
-        told.push_str(&format!("\n  failure: {failure}"));
+        told.push_str(&format!("  failure: {failure}\n"));
     }
+    told.push_str(&format!("  now {}\n", world.cloud.now()));
     told
+}
+
+/// Conditions and deeds that many stories share.
+mod shared {
+    use perennial_core::phase::Phase;
+    use perennial_core::record::Record;
+
+    use super::{Act, NODE};
+    use crate::invariants::settled;
+    use crate::run::Run;
+
+    /// The node begins.
+    pub(super) const PUT: Act = Act::Do(|run| run.put_node(NODE));
+    /// It runs, and all is done.
+    pub(super) const RUNS: Act = Act::Until("the node runs steadily", |run| run.is_settled(NODE));
+    /// It runs in its second cycle, and all is done.
+    pub(super) const RUNS_AGAIN: Act =
+        Act::Until("the node runs steadily in its second cycle", |run| is_settled_in(run, 2));
+    /// It is to be paused.
+    pub(super) const PAUSE: Act = Act::Do(|run| run.want(NODE, "paused"));
+    /// It is to be deallocated.
+    pub(super) const DEALLOCATE: Act = Act::Do(|run| run.want(NODE, "deallocated"));
+    /// It is to run.
+    pub(super) const RUN: Act = Act::Do(|run| run.want(NODE, "running"));
+    /// It is to be managed no longer.
+    pub(super) const RELEASE: Act = Act::Do(|run| run.want(NODE, "released"));
+    /// It is to be replaced.
+    pub(super) const RECYCLE: Act =
+        Act::Do(|run| run.edit(NODE, |item| item["recycle"] = serde_json::json!(1)));
+    /// It rests, and everything needless is gone.
+    pub(super) const RESTS: Act =
+        Act::Until("the node is paused and tidy", |run| is(run, Phase::Paused) && quiet(run));
+    /// It is deallocated.
+    pub(super) const DEALLOCATED: Act =
+        Act::Until("the node is deallocated", |run| is(run, Phase::Deallocated));
+    /// It is gone.
+    pub(super) const GONE: Act = Act::Until("the node is gone", |run| is(run, Phase::Gone));
+    /// It waits for the operator to accept a loss.
+    pub(super) const DATA_MISSING: Act =
+        Act::Until("the node is blocked: data-missing", |run| blocked(run, "data-missing"));
+
+    pub(super) fn record_of<T>(run: &Run, of: impl FnOnce(&Record) -> T) -> Option<T> {
+        run.world.0.borrow().records.get(NODE).map(of)
+    }
+
+    pub(super) fn is(run: &Run, phase: Phase) -> bool {
+        record_of(run, |record| record.phase == phase) == Some(true)
+    }
+
+    pub(super) fn is_settled_in(run: &Run, cycle: u32) -> bool {
+        run.is_settled(NODE) && record_of(run, |record| record.cycle >= cycle) == Some(true)
+    }
+
+    pub(super) fn quiet(run: &Run) -> bool {
+        settled(&run.world.0.borrow())
+    }
+
+    pub(super) fn blocked(run: &Run, code: &str) -> bool {
+        record_of(run, |record| record.blocked.as_ref().is_some_and(|blocked| blocked.code == code))
+            == Some(true)
+    }
+
+    /// Remembers what the node has now.
+    pub(super) fn remember(run: &mut Run) {
+        let record = run.record(NODE);
+        let eni = record.as_ref().and_then(|r| r.network.as_ref()).map(|n| n.eni_id.to_string());
+        let root = run.root(NODE);
+        let instance = run.instance(NODE);
+        let life = record.map(|r| r.life);
+        for (key, value) in [("eni", eni), ("root", root), ("instance", instance), ("life", life)] {
+            run.notes.insert(key, value.unwrap_or_default());
+        }
+    }
+
+    /// Whether the node has the interface it had.
+    pub(super) fn same_interface(run: &Run) -> bool {
+        let eni = record_of(run, |record| record.network.as_ref().map(|n| n.eni_id.to_string())).flatten();
+        eni.as_ref() == run.notes.get("eni")
+    }
 }

@@ -1,23 +1,24 @@
 //! The world of one run: the account, the tables, what was published, and the way every call goes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
 use perennial_cloud::model::Cloud;
-use perennial_core::failure::Failure;
+use perennial_core::failure::{Class, Failure};
 use perennial_core::journal::OwnEvent;
 use perennial_core::record::Record;
 use serde_json::Value;
 
 use crate::faults::{Fault, Plan};
+use crate::sabotage::Defect;
 
 /// How long a call to the world takes.
 const LATENCY: SignedDuration = SignedDuration::from_millis(40);
 
 /// Everything outside the functions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// The account.
     pub cloud: Cloud,
@@ -41,6 +42,16 @@ pub struct World {
     pub faults: Plan,
     /// Whether the invocation at work has died.
     pub died: bool,
+    /// Whether nothing may be changed, as it stood when the invocation at work began.
+    pub suspended: bool,
+    /// A changing call that was made all the same.
+    pub trespass: Option<String>,
+    /// Whether the invocation at work has itself come in between another's calls.
+    pub nested: bool,
+    /// Changing calls whose first answer was lost, under [`Plan::Repeat`].
+    repeated: BTreeSet<String>,
+    /// What is wrong with the adapters and tables on purpose.
+    pub defect: Option<Defect>,
 }
 
 /// A handle on the world, one for each port.
@@ -62,7 +73,29 @@ impl World {
             next_call: 0,
             faults,
             died: false,
+            suspended: false,
+            trespass: None,
+            nested: false,
+            repeated: BTreeSet::new(),
+            defect: None,
         })))
+    }
+
+    /// Whether no node may be changed: the settings say so, or every node's own config does.
+    pub fn is_suspended(&self) -> bool {
+        let settings = self.state.get(&("settings".to_owned(), "record".to_owned()));
+        settings.is_some_and(|settings| settings["suspend"] == true)
+            || (!self.records.is_empty() && self.records.values().all(|record| record.config().suspend))
+    }
+
+    /// Takes note of a call that changes the account, and says whether its answer is to be lost.
+    fn change(&mut self, name: &'static str, what: &str) -> Option<Fault> {
+        // It may have been lifted meanwhile, by this very invocation.
+        if self.suspended && self.is_suspended() {
+            self.trespass.get_or_insert_with(|| format!("{name} was called while all is suspended"));
+        }
+        let is_first = self.faults == Plan::Repeat && self.repeated.insert(format!("{name} {what}"));
+        is_first.then_some(Fault::LoseAnswer)
     }
 }
 
@@ -71,6 +104,25 @@ impl Handle {
     pub async fn call<T>(
         &self,
         name: &'static str,
+        effect: impl FnOnce(&mut World) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.make(name, None, effect).await
+    }
+
+    /// The same for a call that changes the account; `what` tells it from others of its name.
+    pub async fn change<T>(
+        &self,
+        name: &'static str,
+        what: String,
+        effect: impl FnOnce(&mut World) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.make(name, Some(what), effect).await
+    }
+
+    async fn make<T>(
+        &self,
+        name: &'static str,
+        change: Option<String>,
         effect: impl FnOnce(&mut World) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let fault = {
@@ -83,14 +135,21 @@ impl Handle {
                 log.push((now, name));
             }
             world.cloud.pass(LATENCY);
-            world.faults.at(number)
+            let planned = world.faults.at(number);
+            change.and_then(|what| world.change(name, &what)).or(planned)
         };
         let Some(fault) = fault else { return effect(&mut self.0.borrow_mut()) };
         if fault == Fault::Overtaken {
-            crate::run::tick_by_another(self);
+            if !std::mem::replace(&mut self.0.borrow_mut().nested, true) {
+                crate::run::tick_by_another(self);
+                self.0.borrow_mut().nested = false;
+            }
             return effect(&mut self.0.borrow_mut());
         }
-        if fault.has_effect() {
+        // That something to be deleted is not found means that it is gone: somebody was faster.
+        let is_deletion = name.starts_with("EC2:Delete") || name == "EC2:DeregisterImage";
+        let was_faster = is_deletion && fault == Fault::Refused(Class::NotFound);
+        if fault.has_effect() || was_faster {
             let _ = effect(&mut self.0.borrow_mut());
         }
         if fault.kills() {
@@ -98,5 +157,10 @@ impl Handle {
             std::future::pending::<()>().await;
         }
         Err(fault.failure(name))
+    }
+
+    /// A world of its own, the same up to now.
+    pub fn fork(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 }

@@ -5,65 +5,8 @@ use perennial_core::journal::Kind;
 use perennial_core::phase::Phase;
 use perennial_sim::faults::{Fault, Plan};
 use perennial_sim::run::{Delivery, Run};
-use perennial_sim::stories::{NODE, Taking, interrupted, item, of_seed};
+use perennial_sim::account::{NODE, item};
 use serde_json::json;
-
-#[test]
-fn a_node_comes_back_however_it_is_taken_and_events_are_delivered() {
-    for taking in Taking::ALL {
-        for delivery in [Delivery::Faithful, Delivery::Doubled, Delivery::Lost] {
-            if let Err(problem) = interrupted(1, delivery, Plan::None, taking) {
-                panic!("{taking:?}, {delivery:?}: {problem}");
-            }
-        }
-    }
-}
-
-/// Breaks every call of a story in every way, one at a time.
-fn every_call_goes_wrong(taking: Taking) {
-    let straight = interrupted(1, Delivery::Faithful, Plan::None, taking);
-    let calls =
-        straight.map(|run| run.world.0.borrow().next_call).unwrap_or_else(|problem| panic!("{problem}"));
-    assert!(calls > 100, "only {calls} calls: the story is not told");
-    for call in 0..calls {
-        for fault in Fault::ALL {
-            if let Err(problem) = interrupted(1, Delivery::Faithful, Plan::One(call, fault), taking) {
-                panic!("{taking:?}, {fault:?} at call {call} of {calls}: {problem}");
-            }
-        }
-    }
-}
-
-// One test each, so that they run side by side.
-
-#[test]
-fn a_noticed_node_comes_back_whichever_call_goes_wrong() {
-    every_call_goes_wrong(Taking::Noticed);
-}
-
-#[test]
-fn a_suddenly_taken_node_comes_back_whichever_call_goes_wrong() {
-    every_call_goes_wrong(Taking::Sudden);
-}
-
-#[test]
-fn a_node_terminated_by_hand_comes_back_whichever_call_goes_wrong() {
-    every_call_goes_wrong(Taking::ByHand);
-}
-
-#[test]
-fn a_node_that_lived_unseen_comes_back_whichever_call_goes_wrong() {
-    every_call_goes_wrong(Taking::Unseen);
-}
-
-#[test]
-fn a_node_comes_back_in_the_story_of_any_seed() {
-    for seed in 0..500 {
-        if let Err(problem) = of_seed(seed) {
-            panic!("make sim SEEDS=1 FIRST_SEED={seed}: {problem}");
-        }
-    }
-}
 
 /// A node that has run for a while.
 fn settled() -> Run {
@@ -128,15 +71,12 @@ fn a_rejected_edit_changes_nothing_and_is_told_once() {
 #[test]
 fn items_that_are_not_supported_yet_say_so() {
     let mut run = settled();
-    run.put(json!({"id": "settings", "suspend": true}));
     run.put(json!({"id": "group#web", "capacity": 3}));
     run.pass(SignedDuration::from_mins(3));
     let world = run.world.0.borrow();
-    for id in ["settings", "group#web"] {
-        let status = &world.config[id]["_status"];
-        assert_eq!(status["accepted"], false, "{id}");
-        assert!(status["problems"][0]["remedy"].as_str().unwrap().contains("not supported yet"), "{id}");
-    }
+    let status = &world.config["group#web"]["_status"];
+    assert_eq!(status["accepted"], false);
+    assert!(status["problems"][0]["remedy"].as_str().unwrap().contains("not supported yet"));
 }
 
 #[test]
@@ -194,4 +134,16 @@ fn a_root_swapped_by_hand_for_another_volume_is_what_comes_back() {
     let root = run.record(NODE).unwrap().root.unwrap().volume_id;
     let lineage = run.world.0.borrow().cloud.contents(root.as_str()).unwrap().lineage;
     assert!(lineage.contains(&new) && !lineage.contains(&old.to_string()), "{lineage:?}");
+}
+
+#[test]
+fn a_change_of_the_image_that_has_no_effect_is_told_in_the_status() {
+    let mut run = settled();
+    run.make_image();
+    run.pass(SignedDuration::from_mins(1));
+    let image = run.notes["image"].clone();
+    run.edit(NODE, |item| item["launch"]["image"] = json!(image));
+    run.pass(SignedDuration::from_mins(2));
+    let notices = run.status(NODE)["notices"].to_string();
+    assert!(notices.contains("launch.image") && notices.contains("no effect"), "{notices}");
 }

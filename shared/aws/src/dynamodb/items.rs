@@ -1,7 +1,9 @@
-//! The items of the state table: records, pointers and journal lines, and the write of all three.
+//! The items of the state table: records, pointers and journal lines, and the write of all three; and the
+//! two that are about all nodes, settings and orphans.
 //!
 //! Pure. Keys, index attributes and conditions are decided here and nowhere else.
 
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
@@ -9,14 +11,20 @@ use jiff::Timestamp;
 use perennial_core::failure::{Class, Failure};
 use perennial_core::ids::NodeName;
 use perennial_core::journal::Entry;
-use perennial_core::limits::{JOURNAL_KEPT, NEXT_TICK};
+use perennial_core::limits::JOURNAL_KEPT;
 use perennial_core::names::{digest, shard, whole_second};
 use perennial_core::record::{Record, Stored};
 use perennial_engine::ports::{Commit, Reply};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::attributes::{Item, number, text, to_attribute, to_item, to_json};
 
+/// Partition key of the settings in force.
+pub(super) const SETTINGS: &str = "settings";
+/// Partition key of what the orphan pass remembers.
+pub(super) const ORPHANS: &str = "orphans";
 /// Sort key of a record.
 pub(super) const RECORD: &str = "record";
 /// Sort key of a pointer.
@@ -25,10 +33,12 @@ pub(super) const OWNER: &str = "owner";
 pub(super) const WORK_SHARD: &str = "workShard";
 /// Sort key of the work index: RFC 3339 in whole seconds of UTC, so that text sorts as time.
 pub(super) const WORK_AT: &str = "workAt";
+/// What the passes need of a running node: the one attribute besides the keys that the work index has.
+pub(super) const STEADY: &str = "steady";
 /// The record's own `workAt`, exactly and only if it has one: the index needs a value always.
 const WAKE_AT: &str = "wakeAt";
 /// `workAt` of a node that waits for nothing: later than any time.
-const NEVER: &str = "9999-12-31T23:59:59Z";
+pub(super) const NEVER: &str = "9999-12-31T23:59:59Z";
 
 /// Shard of running nodes.
 pub(super) fn steady_shard(shard: &str) -> String {
@@ -60,19 +70,17 @@ pub(super) fn record_item(call: &'static str, record: &Record) -> Reply<Item> {
     if let Some(own) = item.remove(WORK_AT) {
         item.insert(WAKE_AT.into(), own);
     }
-    let wakes = if record.outbox.is_empty() {
-        record.work_at
-    } else {
-        // Own events that were not published at once are tried again by the next tick.
-        let retry = record.updated_at.saturating_add(NEXT_TICK).unwrap_or(record.updated_at);
-        Some(record.work_at.map_or(retry, |at| at.min(retry)))
-    };
+    if !record.is_indexed() {
+        // The index is sparse: what lacks its keys is not in it.
+        return Ok(item);
+    }
+    let wakes = record.wakes_at();
     item.insert(WORK_AT.into(), text(wakes.map_or_else(|| NEVER.to_owned(), index_time)));
     let shard = shard(&record.name);
     match record.steady() {
         Some(steady) => {
             item.insert(WORK_SHARD.into(), text(steady_shard(&shard)));
-            item.insert("steady".into(), to_attribute(call, &steady)?);
+            item.insert(STEADY.into(), to_attribute(call, &steady)?);
         }
         None => {
             item.insert(WORK_SHARD.into(), text(todo_shard(&shard)));
@@ -100,22 +108,63 @@ pub(super) fn stored(call: &'static str, item: &Item) -> Reply<Stored> {
     })
 }
 
+/// A put that says, if it is refused, what was there instead.
+fn put(table: &str, item: Item) -> PutBuilder {
+    Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+}
+
+fn built(call: &'static str, put: PutBuilder) -> Reply<Put> {
+    put.build().map_err(|e| Failure::new(Class::Terminal, call, "Construction", e.to_string()))
+}
+
 /// The condition under which a record may be written: nobody did since it was read.
 pub(super) fn put_record(call: &'static str, table: &str, commit: &Commit) -> Reply<Put> {
-    let put = Put::builder()
-        .table_name(table)
-        .set_item(Some(record_item(call, &commit.record)?))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    let put = match commit.expected {
+    let put = put(table, record_item(call, &commit.record)?);
+    let put = match &commit.expected {
         None => put.condition_expression("attribute_not_exists(pk)"),
-        Some(generation) => put
+        Some(base) => put
             .condition_expression("#generation = :generation AND #life = :life")
             .expression_attribute_names("#generation", "generation")
             .expression_attribute_names("#life", "life")
-            .expression_attribute_values(":generation", number(generation))
-            .expression_attribute_values(":life", text(&commit.record.life)),
+            .expression_attribute_values(":generation", number(base.generation))
+            .expression_attribute_values(":life", text(&base.life)),
     };
-    put.build().map_err(|e| Failure::new(Class::Terminal, call, "Construction", e.to_string()))
+    built(call, put)
+}
+
+/// The write of an item that is about all nodes, if nobody did since that of this generation was read;
+/// 0 if there was none.
+pub(super) fn put_common(
+    call: &'static str,
+    table: &str,
+    pk: &str,
+    value: &impl Serialize,
+    expected: u64,
+) -> Reply<Put> {
+    let mut item = to_item(call, value)?;
+    item.insert("pk".into(), text(pk));
+    item.insert("sk".into(), text(RECORD));
+    let put = put(table, item);
+    let put = match expected {
+        0 => put.condition_expression("attribute_not_exists(pk)"),
+        generation => put
+            .condition_expression("#generation = :generation")
+            .expression_attribute_names("#generation", "generation")
+            .expression_attribute_values(":generation", number(generation)),
+    };
+    built(call, put)
+}
+
+/// Reads an item that is about all nodes.
+///
+/// # Errors
+/// A terminal failure with the place, as for a record.
+pub(super) fn common<T: DeserializeOwned>(call: &'static str, pk: &str, item: &Item) -> Reply<T> {
+    serde_json::from_value(to_json(item))
+        .map_err(|why| Failure::new(Class::Terminal, call, "UnreadableItem", format!("{pk}: {why}")))
 }
 
 /// What the parts of a transaction are about, in its order: the record first, then pointers, then journal.

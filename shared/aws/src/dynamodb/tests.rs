@@ -1,13 +1,19 @@
 //! What is sent to the tables and what is read back, without a table.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use perennial_core::config::parse;
+use perennial_core::config::settings::Settings;
 use perennial_core::ids::{ImageId, InstanceId, VolumeId};
 use perennial_core::journal::{Detail, Entry, Kind, OwnEvent};
 use perennial_core::launch::Market;
 use perennial_core::observation::{Platform, VolumeShape};
 use perennial_core::phase::Phase;
 use perennial_core::record::{Accepted, Instance, Record, Root};
+use perennial_engine::ports::Base;
 use serde_json::json;
 
 use super::*;
@@ -20,7 +26,7 @@ fn record() -> Record {
     let item = json!({"id": "node#db", "launch": {"template": {"id": "lt-1"}, "instanceTypes": ["t3.small"]},
         "persist": {"root": {}}, "tags": {"team": "db"}});
     let config = parse(&item).config;
-    let accepted = Accepted { hash: "h".into(), config };
+    let accepted = Accepted { hash: "h".into(), notices: Vec::new(), config };
     let mut record =
         Record::new(NodeName::parse("db").unwrap(), "life1".into(), accepted, at("2026-11-20T10:00:00.25Z"));
     record.generation = 7;
@@ -44,6 +50,7 @@ fn running() -> Record {
         missing_since: None,
         ended_at: None,
         stop_noted: false,
+        terminating: false,
     });
     record.root = Some(Root {
         volume_id: VolumeId::new("vol-1"),
@@ -66,7 +73,7 @@ fn read(item: &Item) -> Record {
 fn commit(record: Record) -> Commit {
     let entry = Entry { time: at("2026-11-20T10:00:01.5Z"), what: "w".into(), phase: Phase::New, cycle: 0 };
     Commit {
-        expected: Some(record.generation - 1),
+        expected: Some(Base { generation: record.generation - 1, life: record.life.clone() }),
         record,
         point: vec!["i-1".into(), "vol-1".into()],
         unpoint: vec!["i-0".into(), "vol-1".into()],
@@ -88,8 +95,9 @@ fn unfinished_work_is_in_its_shard_in_whole_seconds() {
     assert!(items::text_of(&item, WORK_SHARD).unwrap().starts_with("todo#"));
     assert_eq!(items::text_of(&item, WORK_AT), Some("2026-11-20T10:00:00Z"));
     assert!(!item.contains_key("steady"));
-    let due = due_of(&item).unwrap();
-    assert_eq!((due.node.as_str(), due.at), ("db", at("2026-11-20T10:00:00Z")));
+    let indexed = indexed_of(&item).unwrap();
+    assert_eq!((indexed.node.as_str(), indexed.at), ("db", Some(at("2026-11-20T10:00:00Z"))));
+    assert_eq!(indexed.steady, None);
 }
 
 #[test]
@@ -100,6 +108,50 @@ fn a_running_node_is_steady_and_never_due() {
     let steady = steady_of(&item).unwrap();
     assert_eq!(steady, running().steady().unwrap());
     assert_eq!(steady.tags["team"], "db");
+    let indexed = indexed_of(&item).unwrap();
+    assert_eq!((indexed.at, indexed.steady), (None, Some(steady)));
+}
+
+#[test]
+fn a_node_that_is_gone_is_not_in_the_index_and_reads_back_unchanged() {
+    let mut record = running();
+    record.phase = Phase::Gone;
+    record.work_at = Some(at("2026-11-20T10:00:30Z"));
+    let item = items::record_item("test", &record).unwrap();
+    for attribute in [WORK_SHARD, WORK_AT, STEADY] {
+        assert!(!item.contains_key(attribute), "{attribute}");
+    }
+    assert_eq!(read(&item), record);
+}
+
+#[test]
+fn the_longest_due_come_first_what_waits_for_nothing_last_and_each_node_once() {
+    let indexed = |name: &str, time: Option<&str>| Indexed {
+        node: NodeName::parse(name).unwrap(),
+        at: time.map(at),
+        steady: None,
+    };
+    let nodes = in_order(vec![
+        indexed("idle", None),
+        indexed("late", Some("2026-11-20T10:00:09Z")),
+        indexed("both", None),
+        indexed("both", Some("2026-11-20T10:00:05Z")),
+        indexed("a", None),
+        indexed("early", Some("2026-11-20T10:00:01Z")),
+    ]);
+    assert_eq!(
+        nodes.iter().map(|n| n.node.as_str()).collect::<Vec<_>>(),
+        ["early", "both", "late", "a", "idle"]
+    );
+}
+
+#[test]
+fn a_node_whose_time_cannot_be_read_is_looked_at_and_what_is_no_node_is_left_out() {
+    let mut item = items::record_item("test", &record()).unwrap();
+    item.insert(WORK_AT.into(), text("soon"));
+    assert_eq!(indexed_of(&item).unwrap().at, Some(Timestamp::UNIX_EPOCH));
+    item.insert("pk".into(), text("resource#i-1"));
+    assert_eq!(indexed_of(&item), None);
 }
 
 #[test]
@@ -133,6 +185,14 @@ fn a_write_replaces_only_the_generation_and_life_that_were_read() {
     let values = put.expression_attribute_values().unwrap();
     assert_eq!(values[":generation"], AttributeValue::N("6".into()));
     assert_eq!(values[":life"], AttributeValue::S("life1".into()));
+    // A name that is used again: the new life replaces the record of the old one.
+    let base = Base { generation: 41, life: "life0".into() };
+    let again = Commit { expected: Some(base), ..commit(record()) };
+    let put = items::put_record("test", "t", &again).unwrap();
+    let values = put.expression_attribute_values().unwrap();
+    assert_eq!(values[":generation"], AttributeValue::N("41".into()));
+    assert_eq!(values[":life"], AttributeValue::S("life0".into()));
+    assert_eq!(items::text_of(put.item(), "life"), Some("life1"));
     let first = Commit { expected: None, ..commit(record()) };
     let put = items::put_record("test", "t", &first).unwrap();
     assert_eq!(put.condition_expression(), Some("attribute_not_exists(pk)"));
@@ -226,4 +286,93 @@ fn the_largest_condition_fits_what_dynamodb_takes() {
     };
     let update = status_update("c", "node#db", &judged, &status).unwrap();
     assert!(update.get_condition_expression().as_ref().unwrap().len() < 4096);
+}
+
+fn settings() -> AcceptedSettings {
+    let settings = Settings { suspend: true, confirm_removal: Some(4) };
+    AcceptedSettings { generation: 3, hash: "h".into(), settings }
+}
+
+#[test]
+fn settings_and_orphans_survive_the_way_there_and_back() {
+    let put = items::put_common("test", "t", SETTINGS, &settings(), 2).unwrap();
+    assert_eq!(
+        (items::text_of(put.item(), "pk"), items::text_of(put.item(), "sk")),
+        (Some("settings"), Some("record"))
+    );
+    assert!(!put.item().contains_key(WORK_SHARD));
+    assert_eq!(items::common::<AcceptedSettings>("test", SETTINGS, put.item()), Ok(settings()));
+    let orphans = Orphans {
+        generation: 1,
+        checked_at: Some(at("2026-11-20T10:00:00Z")),
+        since: [("vol-1".to_owned(), at("2026-11-19T10:00:00.5Z"))].into(),
+        told: ["vol-1".to_owned()].into(),
+    };
+    let put = items::put_common("test", "t", ORPHANS, &orphans, 0).unwrap();
+    assert_eq!(items::text_of(put.item(), "pk"), Some("orphans"));
+    assert_eq!(items::common::<Orphans>("test", ORPHANS, put.item()), Ok(orphans));
+    let broken = Item::from([("generation".into(), text("many"))]);
+    let failure = items::common::<Orphans>("test", ORPHANS, &broken).unwrap_err();
+    assert_eq!((failure.class, &failure.message[..9]), (Class::Terminal, "orphans: "));
+}
+
+#[test]
+fn settings_replace_only_the_generation_that_was_read() {
+    let put = items::put_common("test", "t", SETTINGS, &settings(), 2).unwrap();
+    assert_eq!(put.condition_expression(), Some("#generation = :generation"));
+    assert_eq!(put.expression_attribute_names().unwrap()["#generation"], "generation");
+    assert_eq!(put.expression_attribute_values().unwrap()[":generation"], AttributeValue::N("2".into()));
+    let first = items::put_common("test", "t", SETTINGS, &settings(), 0).unwrap();
+    assert_eq!(first.condition_expression(), Some("attribute_not_exists(pk)"));
+    assert_eq!(first.expression_attribute_values(), None);
+}
+
+/// A table that gives this answer to every call.
+fn tables(status: u16, body: String) -> Tables {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(&stream);
+            let (mut line, mut length) = (String::new(), 0);
+            while reader.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            let size = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close\r\n\
+                 content-length: {size}\r\n\r\n"
+            );
+            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        }
+    });
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-west-1"))
+        .endpoint_url(url)
+        .credentials_provider(Credentials::new("key", "secret", None, None, "test"));
+    Tables::new(Client::from_conf(config.build()), "c", "t")
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_write_whose_answer_was_lost_is_done_and_one_that_came_too_late_a_conflict() {
+    let refused = |suspend: bool| {
+        json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+            "message": "The conditional request failed",
+            "Item": {"pk": {"S": "settings"}, "sk": {"S": "record"}, "generation": {"N": "3"},
+                "hash": {"S": "h"}, "suspend": {"BOOL": suspend}, "confirmRemoval": {"N": "4"}}})
+        .to_string()
+    };
+    let ours = tables(400, refused(true));
+    assert_eq!(ours.write_settings(&settings(), 2).await, Ok(Written::Done));
+    let theirs = tables(400, refused(false));
+    assert_eq!(theirs.write_settings(&settings(), 2).await, Ok(Written::Conflict));
+    let done = tables(200, "{}".into());
+    assert_eq!(done.write_settings(&settings(), 2).await, Ok(Written::Done));
+    assert_eq!(done.settings().await, Ok(None));
 }

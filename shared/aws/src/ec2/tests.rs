@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use perennial_core::launch::{LaunchNetwork, Market, Settings};
-use perennial_core::names::Tags;
+use perennial_core::names::Purpose;
+use perennial_core::observation::ImageState;
 
 use super::*;
 
@@ -104,11 +105,16 @@ async fn reads_go_through_every_page_and_nothing_is_read_for_no_ids() {
         </item></snapshotSet></DescribeSnapshotsResponse>";
     let (ec2, sent) = ec2(vec![(200, page), (200, last)]);
     assert!(ec2.snapshots(&[]).await.unwrap().is_empty());
-    let found = ec2.snapshots_for("prod", &Purpose::ROTATED).await.unwrap();
+    let rotated = Tagged { purposes: &Purpose::ROTATED, ..Tagged::of("prod") };
+    let found = ec2.snapshots_tagged(&rotated).await.unwrap();
     assert_eq!(found.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["snap-1", "snap-2"]);
     let sent = sent.lock().unwrap();
     assert_eq!(sent.len(), 2);
     assert!(sent[0].contains("Owner.1=self") && sent[1].contains("NextToken=more"));
+    assert!(sent[0].contains("Filter.1.Name=tag%3Aperennial%3Adeployment&Filter.1.Value.1=prod"));
+    let purposes =
+        "Filter.2.Name=tag%3Aperennial%3Apurpose&Filter.2.Value.1=periodic&Filter.2.Value.2=warning";
+    assert!(sent[0].contains(purposes), "{}", sent[0]);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -116,4 +122,79 @@ async fn a_template_that_does_not_exist_is_an_answer() {
     let (ec2, _) = ec2(vec![(400, NO_TEMPLATE)]);
     let spec = TemplateSpec { which: TemplateRef::Id("lt-1".into()), version: "$Default".into() };
     assert_eq!(ec2.template(&spec).await, Ok(None));
+}
+
+const DONE: &str = "<Response><return>true</return></Response>";
+
+#[tokio::test(flavor = "current_thread")]
+async fn reads_by_tags_ask_for_all_of_them() {
+    let (ec2, sent) = ec2(vec![(200, "<R/>"), (200, "<R/>"), (200, "<R/>"), (200, "<R/>")]);
+    let tagged = Tagged { life: Some(("db", "life1")), key: Some("k"), ..Tagged::of("prod") };
+    assert!(ec2.instances_tagged(&tagged).await.unwrap().is_empty());
+    assert!(ec2.volumes_tagged(&tagged).await.unwrap().is_empty());
+    assert!(ec2.interfaces_tagged(&tagged).await.unwrap().is_empty());
+    assert!(ec2.images_tagged(&tagged).await.unwrap().is_empty());
+    let sent = sent.lock().unwrap();
+    let actions = ["DescribeInstances", "DescribeVolumes", "DescribeNetworkInterfaces", "DescribeImages"];
+    for (request, action) in sent.iter().zip(actions) {
+        assert!(request.contains(&format!("Action={action}&")), "{request}");
+        for (nth, (key, value)) in
+            [("deployment", "prod"), ("node", "db"), ("life", "life1"), ("key", "k")].iter().enumerate()
+        {
+            let nth = nth + 1;
+            let filter = format!("Filter.{nth}.Name=tag%3Aperennial%3A{key}&Filter.{nth}.Value.1={value}");
+            assert!(request.contains(&filter), "{request}");
+        }
+    }
+    assert!(sent[3].contains("Owner.1=self"), "an image of others is never ours: {}", sent[3]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn images_that_can_no_longer_be_launched_are_gone_however_little_is_left_of_them() {
+    let found = "<DescribeImagesResponse><imagesSet>\
+        <item><imageId>ami-1</imageId><imageState>deregistered</imageState></item>\
+        <item><imageId>ami-2</imageId><imageState>disabled</imageState><blockDeviceMapping>\
+        <item><deviceName>/dev/xvda</deviceName></item></blockDeviceMapping></item>\
+        </imagesSet></DescribeImagesResponse>";
+    let (ec2, _) = ec2(vec![(200, found)]);
+    let images = ec2.images_tagged(&Tagged::of("prod")).await.unwrap();
+    assert_eq!(images.iter().map(|i| i.state).collect::<Vec<_>>(), [ImageState::Gone, ImageState::Gone]);
+    assert!(images.iter().all(|image| image.root_snapshot.is_none()));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn tags_are_set_by_value_and_taken_off_by_key_alone() {
+    let (ec2, sent) = ec2(vec![(200, DONE), (200, DONE)]);
+    let volume = Resource::Volume(VolumeId::new("vol-1"));
+    let tags = Tags::from([("perennial:purpose".into(), "adopted".into()), ("team".into(), "db".into())]);
+    ec2.tag(&volume, &tags).await.unwrap();
+    ec2.untag(&volume, &["perennial:key".into(), "perennial:node".into()]).await.unwrap();
+    // Nothing is sent for nothing: without a key EC2 would take off all tags.
+    ec2.tag(&volume, &Tags::new()).await.unwrap();
+    ec2.untag(&volume, &[]).await.unwrap();
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent.len(), 2);
+    assert!(sent[0].contains("Action=CreateTags") && sent[0].contains("ResourceId.1=vol-1"), "{}", sent[0]);
+    assert!(sent[0].contains("Tag.1.Key=perennial%3Apurpose&Tag.1.Value=adopted&Tag.2.Key=team"));
+    assert!(sent[1].contains("Action=DeleteTags") && sent[1].contains("ResourceId.1=vol-1"), "{}", sent[1]);
+    assert!(sent[1].contains("Tag.1.Key=perennial%3Akey&Tag.2.Key=perennial%3Anode"), "{}", sent[1]);
+    assert!(!sent[1].contains(".Value"), "{}", sent[1]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn groups_are_set_alone_and_an_interface_is_deleted_once_it_is_free() {
+    let in_use = "<Response><Errors><Error><Code>InvalidNetworkInterface.InUse</Code>\
+        <Message>in use</Message></Error></Errors><RequestID>r</RequestID></Response>";
+    let (ec2, sent) = ec2(vec![(200, DONE), (400, in_use), (200, DONE)]);
+    let id = InterfaceId::new("eni-1");
+    ec2.set_groups(&id, &["sg-1".into(), "sg-2".into()]).await.unwrap();
+    assert_eq!(ec2.delete_interface(&id).await.unwrap_err().class, Class::NotYet);
+    ec2.delete_interface(&id).await.unwrap();
+    let sent = sent.lock().unwrap();
+    assert!(sent[0].contains("Action=ModifyNetworkInterfaceAttribute"), "{}", sent[0]);
+    assert!(sent[0].contains("SecurityGroupId.1=sg-1&SecurityGroupId.2=sg-2"), "{}", sent[0]);
+    assert!(!sent[0].contains("Attachment"), "{}", sent[0]);
+    assert!(
+        sent[2].contains("Action=DeleteNetworkInterface") && sent[2].contains("NetworkInterfaceId=eni-1")
+    );
 }

@@ -9,7 +9,7 @@ use super::{
     DesiredState, Launch, MarketPolicy, NetworkPolicy, NodeConfig, Persist, Problem, Retained, Retention,
     RootPolicy, TemplateRef, TemplateSpec,
 };
-use crate::ids::{ImageId, NodeName, SubnetId};
+use crate::ids::{ImageId, NodeName, SnapshotId, SubnetId};
 use crate::limits;
 use crate::names::{TAG_PREFIX, Tags};
 
@@ -31,8 +31,10 @@ pub fn parse(item: &Value) -> Draft {
     let mut top = Reader::new("", Some(item));
     top.get("id");
     top.get(super::STATUS);
-    top.not_yet(&["recycle", "restoreFrom", "group", "onRebalance", "targetGroups"]);
+    top.not_yet(&["group", "onRebalance", "targetGroups"]);
     let desired_state = desired_state(&mut top);
+    let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
+    let restore_from = restore_from(&mut top);
     let suspend = top.boolean("suspend").unwrap_or(false);
     let template_and_launch = top.map("launch").map(|reader| launch(reader, &mut problems));
     if template_and_launch.is_none() && top.get("launch").is_none() {
@@ -49,7 +51,16 @@ pub fn parse(item: &Value) -> Draft {
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     let (template, launch) = template_and_launch.unwrap_or((false, no_launch()));
     Draft {
-        config: NodeConfig { desired_state, launch, persist, retention, suspend, tags },
+        config: NodeConfig {
+            desired_state,
+            recycle,
+            restore_from,
+            launch,
+            persist,
+            retention,
+            suspend,
+            tags,
+        },
         has_template: template,
         problems,
     }
@@ -67,22 +78,22 @@ fn no_launch() -> Launch {
 }
 
 fn desired_state(top: &mut Reader<'_>) -> DesiredState {
-    match top.text("desiredState", "a state") {
-        None | Some("running") => {}
-        Some(state @ ("paused" | "deallocated" | "released")) => {
-            let value = Value::from(state);
-            top.refuse(
-                "desiredState",
-                &value,
-                "not supported yet by this version of Perennial: write \"running\"",
-            );
-        }
-        Some(other) => {
-            let value = Value::from(other);
-            top.refuse("desiredState", &value, "unknown state: write \"running\"");
-        }
+    let Some(text) = top.text("desiredState", "running, paused, deallocated or released") else { return DesiredState::default() };
+    DesiredState::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or_else(|| {
+        let allowed = "unknown state: write \"running\", \"paused\", \"deallocated\" or \"released\"";
+        top.refuse("desiredState", &Value::from(text), allowed);
+        DesiredState::default()
+    })
+}
+
+fn restore_from(top: &mut Reader<'_>) -> Option<SnapshotId> {
+    let text = top.text("restoreFrom", "a snapshot id")?;
+    let snapshot = SnapshotId::parse(text);
+    if snapshot.is_none() {
+        let remedy = "no snapshot id: write one that begins with \"snap-\"";
+        top.refuse("restoreFrom", &Value::from(text), remedy);
     }
-    DesiredState::Running
+    snapshot
 }
 
 fn launch(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> (bool, Launch) {
@@ -299,13 +310,13 @@ fn tags(top: &mut Reader<'_>) -> Tags {
 /// # Errors
 /// The problem with it.
 pub fn node_name(id: &str) -> Result<NodeName, Problem> {
-    if id == "settings" || id.starts_with("group#") {
+    if id.starts_with("group#") {
         let remedy = "not supported yet by this version of Perennial: nothing of this item is in force";
         return Err(problem("id", &Value::from(id), remedy));
     }
     NodeName::from_key(id).ok_or_else(|| {
-        let remedy =
-            "no node: write \"node#<name>\", the name of a-z, 0-9 and -, not beginning with -, at most 48";
+        let remedy = "no node: write \"node#<name>\", the name of a-z, 0-9 and -, not beginning with -, at most 48; \
+                      or \"settings\", for the whole deployment";
         problem("id", &Value::from(id), remedy)
     })
 }
@@ -375,11 +386,85 @@ mod tests {
     #[test]
     fn what_comes_later_is_refused_as_such_and_a_typo_is_guessed() {
         let mut item = good();
-        item["recycle"] = json!(1);
         item["desiredstate"] = json!("running");
         let problems = parse(&item).problems;
         assert!(problems[0].remedy.contains("did you mean \"desiredState\""), "{problems:?}");
-        assert!(problems[1].remedy.contains("not supported yet"), "{problems:?}");
+        let later = json!({"id": "node#db", "launch": {"template": {"name": "base"}}, "group": "web",
+            "onRebalance": "replace", "targetGroups": [],
+            "persist": {"data": {}, "root": {"restore": "volume"}, "network": {"elasticIp": "eipalloc-1",
+                "privateIpPool": [], "elasticIpPool": []}}});
+        let problems = parse(&later).problems;
+        let expected = [
+            "group",
+            "onRebalance",
+            "persist.data",
+            "persist.network.elasticIp",
+            "persist.network.elasticIpPool",
+            "persist.network.privateIpPool",
+            "persist.root.restore",
+            "targetGroups",
+        ];
+        assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), expected);
+        for problem in problems {
+            assert!(problem.remedy.contains("not supported yet"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn every_state_is_read_and_another_word_is_told_all_of_them() {
+        for state in DesiredState::ALL {
+            let mut item = good();
+            item["desiredState"] = json!(state.as_str());
+            let draft = parse(&item);
+            assert_eq!((draft.config.desired_state, draft.problems), (state, vec![]));
+        }
+        assert_eq!(parse(&good()).config.desired_state, DesiredState::Running);
+        for word in ["stop", "Paused", "", "terminated"] {
+            let mut item = good();
+            item["desiredState"] = json!(word);
+            let problems = parse(&item).problems;
+            assert_eq!((problems.len(), problems[0].value.as_str()), (1, word));
+            for state in DesiredState::ALL {
+                assert!(problems[0].remedy.contains(state.as_str()), "{problems:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn recycle_is_a_whole_number_and_restore_from_a_snapshot() {
+        let mut item = good();
+        item["recycle"] = json!(7);
+        item["restoreFrom"] = json!("snap-0abc");
+        let draft = parse(&item);
+        assert_eq!(draft.problems, []);
+        assert_eq!(
+            (draft.config.recycle, draft.config.restore_from),
+            (7, Some(SnapshotId::new("snap-0abc")))
+        );
+        for bad in [json!(-1), json!(1.5), json!("1"), json!(1_000_001), json!(true)] {
+            item["recycle"] = bad.clone();
+            assert_eq!(paths(&item), ["recycle"], "{bad}");
+        }
+        item["recycle"] = json!(0);
+        for bad in [json!("ami-1"), json!("snap-"), json!(1), json!(["snap-1"])] {
+            item["restoreFrom"] = bad.clone();
+            assert_eq!(paths(&item), ["restoreFrom"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_retention_is_refused_with_the_range() {
+        for bad in ["0h", "soon", "59m", "-1h", "4000d", ""] {
+            let mut item = good();
+            item["retention"] = json!({"after": bad});
+            let problems = parse(&item).problems;
+            assert_eq!((problems.len(), problems[0].path.as_str()), (1, "retention.after"), "{bad}");
+            assert!(problems[0].remedy.contains("from 1h to 87600h"), "{problems:?}");
+        }
+        let mut item = good();
+        item["retention"] = json!({"after": "1h", "delete": []});
+        let draft = parse(&item);
+        assert_eq!((draft.problems, draft.config.retention.delete), (vec![], vec![]));
     }
 
     #[test]
@@ -412,10 +497,8 @@ mod tests {
     #[test]
     fn an_id_of_no_node_says_what_is_wrong_with_it() {
         assert_eq!(node_name("node#db-1").unwrap().as_str(), "db-1");
-        for later in ["settings", "group#web"] {
-            assert!(node_name(later).unwrap_err().remedy.contains("not supported yet"), "{later}");
-        }
-        for bad in ["db", "node#", "node#DB", "node#-x", "nodes#x"] {
+        assert!(node_name("group#web").unwrap_err().remedy.contains("not supported yet"));
+        for bad in ["setting", "db", "node#", "node#DB", "node#-x", "nodes#x"] {
             let problem = node_name(bad).unwrap_err();
             assert_eq!((problem.path.as_str(), problem.value.as_str()), ("id", bad));
         }

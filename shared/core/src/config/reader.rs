@@ -76,7 +76,8 @@ impl<'a> Reader<'a> {
     pub(super) fn whole(&mut self, key: &'static str, least: u32, most: u32) -> Option<u32> {
         let value = self.get(key)?;
         // DynamoDB writes 3 and 3.0 alike as a number; only a whole one is meant.
-        let number = value.as_u64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0).map(|n| n as u64));
+        let from_fraction = || value.as_f64().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as u64);
+        let number = value.as_u64().or_else(from_fraction);
         match number.and_then(|n| u32::try_from(n).ok()).filter(|n| (least..=most).contains(n)) {
             Some(number) if value.is_number() => Some(number),
             _ => {

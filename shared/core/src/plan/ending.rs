@@ -1,21 +1,20 @@
-//! After the instance: wait until it let go, take the final snapshot, make the image.
+//! After the instance: wait until it let go, then take the final snapshot.
 //!
 //! Nothing here deletes anything, and nothing goes back: what was lost is said, never papered over with
 //! an older recovery point.
 
 use jiff::Timestamp;
 
-use super::{Alive, Draft, Then, alive, living};
-use crate::ids::VolumeId;
+use super::{Alive, Draft, Then, alive, living, recovery};
+use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::{Purpose, TAG_CYCLE, has_key, has_purpose};
 use crate::observation::{
-    ImageFacts, ImageState, InstanceState, InterfaceState, Observation, SnapshotFacts, SnapshotState,
-    VolumeFacts, VolumeState,
+    InstanceState, InterfaceState, Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
 };
 use crate::phase::{Illegal, Signal};
-use crate::record::{FinalSnapshot, NodeImage, Root, Superseded};
-use crate::step::{ImageRequest, Step};
+use crate::record::{FinalSnapshot, Root, Superseded};
+use crate::step::Step;
 
 /// What stands between an ended instance and the next step.
 enum Held {
@@ -27,6 +26,8 @@ enum Held {
     Later(String),
     /// The launch made no volume at all.
     Nothing,
+    /// The root volume is gone, and its last bytes with it.
+    Lost(VolumeId),
     /// Blocked, as marked in the draft.
     Blocked(String),
 }
@@ -57,6 +58,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         }
         Held::Soon(what) => Ok(overdue(draft, what, true)),
         Held::Later(what) => Ok(overdue(draft, what, false)),
+        Held::Lost(volume) => recovery::data_lost(draft, seen, volume),
         Held::Blocked(why) => Ok(draft.wait(limits::NEXT_TICK, why)),
     }
 }
@@ -103,7 +105,7 @@ fn root_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
         None => {
             let since = *root.missing_since.get_or_insert(now);
             let id = root.volume_id.clone();
-            missing_root(draft, seen, &id, since)
+            missing_root(draft, id, since)
         }
         Some(volume) => {
             root.missing_since = None;
@@ -178,22 +180,12 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
     }
 }
 
-fn missing_root(draft: &mut Draft<'_>, seen: &Observation, id: &VolumeId, since: Timestamp) -> Held {
+/// Judges a root volume that a read did not show.
+fn missing_root(draft: &Draft<'_>, id: VolumeId, since: Timestamp) -> Held {
     if draft.now().duration_since(since) < limits::QUIET {
         return Held::Later(format!("a read that shows the root volume {id}"));
     }
-    let mut left: Vec<_> = seen.snapshots.values().filter(|s| s.volume == *id).collect();
-    left.sort_by_key(|s| std::cmp::Reverse(s.started_at));
-    let left: Vec<_> = left.iter().map(|s| format!("{} of {}", s.id, s.started_at)).collect();
-    let left = if left.is_empty() { "none".to_owned() } else { left.join(", ") };
-    let message = format!(
-        "the root volume {id} does not exist any more, and no snapshot holds every byte of it; older ones: {left}"
-    );
-    let remedy = "Nothing older is used by itself and nothing is deleted. To accept the loss: register an image from \
-                  one of these snapshots, name it in launch.image, take persist.root out until the node runs, and \
-                  put it back";
-    draft.block("data-missing", message.clone(), remedy, limits::REFUSED_REST);
-    Held::Blocked(message)
+    Held::Lost(id)
 }
 
 fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
@@ -208,25 +200,22 @@ fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
 /// Goes on from a free root: to its final snapshot, or straight to the next launch.
 fn released(draft: &mut Draft<'_>) -> Result<(), Illegal> {
     if draft.record.config().persist.root.is_none() {
-        // It may have outlived the instance, since it once was to be kept. The next one starts from
+        // The root may have outlived the instance, since it once was to be kept. The next one starts from
         // another image, so nothing it does can prove that this is not needed.
-        draft.hand_over_all("root persistence is off");
+        draft.set_all_aside("root persistence is off");
         if let Some(root) = &draft.record.root {
-            let id = root.volume_id.clone();
-            draft.note(format!("the root volume {id}, if it still exists, is left alone and handed over"));
+            let root = Resource::Volume(root.volume_id.clone());
+            draft.set_aside(root, "root persistence is off; it may have gone with its instance");
         }
         draft.begin_cycle();
         return draft.signal(Signal::ReleasedBare, "nothing of the root is kept");
     }
-    // What this cycle was launched from stays until the next one is proven.
-    let record = &mut draft.record;
-    record.superseded.extend(record.image.take().and_then(|i| i.id).map(Superseded::Image));
-    record.superseded.extend(record.finals.drain(..).filter_map(|f| f.snapshot_id).map(Superseded::Snapshot));
+    draft.supersede_parent();
     draft.signal(Signal::Released, "everything kept is free")
 }
 
 /// Blocks a node whose record lacks what this phase is about.
-fn unknown(draft: &mut Draft<'_>, message: &str) -> Then {
+pub(super) fn unknown(draft: &mut Draft<'_>, message: &str) -> Then {
     let remedy = "Ask for help: nothing is deleted";
     draft.block("root-unknown", message.to_owned(), remedy, limits::REFUSED_REST);
     draft.wait(limits::NEXT_TICK, message)
@@ -251,7 +240,7 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         return Ok(draft.act(Step::Delete(Superseded::Snapshot(failed))));
     }
     let Some(id) = last.snapshot_id else {
-        return Ok(take_final(draft, seen, &root, last.attempt));
+        return take_final(draft, seen, &root, last.attempt);
     };
     match seen.snapshots.get(&id) {
         None => {
@@ -279,37 +268,40 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
 }
 
 /// Adopts the final snapshot that an earlier try took, or takes it.
-fn take_final(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32) -> Then {
+fn take_final(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32) -> Result<Then, Illegal> {
     let key = draft.names().last(draft.record.cycle, &root.volume_id, attempt);
     let mut keyed = seen.snapshots.values().filter(|s| has_key(&s.tags, &key)).peekable();
     if keyed.peek().is_some() {
         let good = keyed.find(|snapshot| is_final_of(draft, root, snapshot));
         let Some(good) = good else {
-            return again(draft, "a snapshot under the final one's key is not it".to_owned(), false);
+            return Ok(again(draft, "a snapshot under the final one's key is not it".to_owned(), false));
         };
         draft.record.finals[0].snapshot_id = Some(good.id.clone());
         draft.record.finals[0].state = good.state;
         draft.note(format!("{} is the final snapshot, found by its key", good.id));
-        return Then::Look;
+        return Ok(Then::Look);
     }
-    if !seen.volumes.get(&root.volume_id).is_some_and(|v| v.state == VolumeState::Available) {
-        return match seen.volumes.contains_key(&root.volume_id) {
-            true => draft.poll(format!("{} to become available", root.volume_id)),
-            false => {
-                let since =
-                    draft.record.root.as_mut().map(|r| *r.missing_since.get_or_insert(draft.scope.now));
-                let now = draft.now();
-                match missing_root(draft, seen, &root.volume_id, since.unwrap_or(now)) {
-                    Held::Blocked(why) | Held::Later(why) | Held::Soon(why) => {
-                        draft.wait(limits::NEXT_TICK, why)
-                    }
-                    Held::Free | Held::Nothing => Then::Look,
-                }
-            }
-        };
+    match seen.volumes.get(&root.volume_id).map(|volume| volume.state) {
+        Some(VolumeState::Available) => {}
+        Some(_) => return Ok(draft.poll(format!("{} to become available", root.volume_id))),
+        None => return missing_at_capture(draft, seen, root.volume_id.clone()),
     }
     let request = living::snapshot_request(draft, root.volume_id.clone(), Purpose::Final, attempt);
-    draft.act(Step::Snapshot(request))
+    Ok(draft.act(Step::Snapshot(request)))
+}
+
+fn missing_at_capture(draft: &mut Draft<'_>, seen: &Observation, volume: VolumeId) -> Result<Then, Illegal> {
+    let now = draft.now();
+    let since = draft.record.root.as_mut().map_or(now, |root| *root.missing_since.get_or_insert(now));
+    match missing_root(draft, volume, since) {
+        Held::Lost(volume) => {
+            // What carries this cycle's key and is not its final snapshot is no parent of the next one.
+            draft.record.finals.clear();
+            recovery::data_lost(draft, seen, volume)
+        }
+        Held::Blocked(why) | Held::Later(why) | Held::Soon(why) => Ok(draft.wait(limits::NEXT_TICK, why)),
+        Held::Free | Held::Nothing => Ok(Then::Look),
+    }
 }
 
 /// Whether a snapshot found under the key really is this cycle's final one.
@@ -340,131 +332,4 @@ fn again(draft: &mut Draft<'_>, why: String, failed: bool) -> Then {
         last.failed = old;
     }
     Then::Look
-}
-
-pub(super) fn imaging(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
-    let complete = draft.record.finals.first().and_then(|f| f.snapshot_id.clone());
-    let (Some(root), Some(snapshot)) = (draft.record.root.clone(), complete) else {
-        return Ok(unknown(draft, "the record names no final snapshot to make an image of"));
-    };
-    let cycle = draft.record.cycle;
-    let image = draft.record.image.get_or_insert(NodeImage {
-        id: None,
-        cycle,
-        attempt: 1,
-        snapshot_id: snapshot.clone(),
-        state: ImageState::Pending,
-        missing_since: None,
-    });
-    let (id, attempt) = (image.id.clone(), image.attempt);
-    let Some(id) = id else {
-        return Ok(register(draft, seen, &root, attempt));
-    };
-    match seen.images.get(&id) {
-        None => {
-            let now = draft.scope.now;
-            let since =
-                draft.record.image.as_mut().map(|i| *i.missing_since.get_or_insert(now)).unwrap_or(now);
-            if now.duration_since(since) < limits::QUIET {
-                return Ok(draft.wait(limits::NEXT_TICK, format!("a read that shows the image {id}")));
-            }
-            Ok(register_again(draft, format!("the image {id} has vanished")))
-        }
-        Some(facts) => {
-            let state = facts.state;
-            if let Some(image) = draft.record.image.as_mut() {
-                (image.state, image.missing_since) = (state, None);
-            }
-            match state {
-                ImageState::Pending => Ok(draft.expect(format!("the image {id} to be available"))),
-                ImageState::Failed | ImageState::Gone => {
-                    Ok(register_again(draft, format!("the image {id} failed: {}", facts.state_reason)))
-                }
-                ImageState::Available => imaged(draft, facts),
-            }
-        }
-    }
-}
-
-/// Adopts the image that an earlier try registered, or registers it.
-fn register(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32) -> Then {
-    let (names, record) = (draft.names(), &draft.record);
-    let name = names.image(record.cycle, attempt);
-    let Some(snapshot) = record.image.as_ref().map(|i| i.snapshot_id.clone()) else { return Then::Look };
-    if let Some(found) = seen.images.values().find(|image| image.name == name) {
-        let ours = names.owns(&found.tags);
-        match &found.root_snapshot {
-            // Just registered: EC2 fills in the snapshot a little later.
-            None if ours => return draft.poll(format!("{} to show its snapshot", found.id)),
-            Some(source) if ours && *source == snapshot => {
-                let id = found.id.clone();
-                draft.note(format!("{id} is the node image, found by its name"));
-                if let Some(image) = draft.record.image.as_mut() {
-                    image.id = Some(id);
-                }
-                return Then::Look;
-            }
-            None | Some(_) => {
-                return register_again(draft, format!("the name {name} is taken by another image"));
-            }
-        }
-    }
-    // Without the instance's own word its image's must do; a guess would make an image that does not boot.
-    let unseen = record.unseen.as_ref().and_then(|u| seen.images.get(&u.image_id)).map(|i| &i.platform);
-    let Some(platform) = record.instance.as_ref().map(|i| &i.platform).or(unseen).cloned() else {
-        let message =
-            "neither the ended instance nor the image it was launched from tells how its root boots";
-        return unknown(draft, message);
-    };
-    let key = names.image(record.cycle, attempt);
-    let tags = names.tags(&record.config().tags, record.cycle, Purpose::Image, &key);
-    let request = ImageRequest {
-        description: format!("Perennial: {} after cycle {}", record.name, record.cycle),
-        name,
-        root_device: root.device_name.clone(),
-        snapshot,
-        shape: root.shape.clone(),
-        platform,
-        tags,
-    };
-    draft.act(Step::RegisterImage(Box::new(request)))
-}
-
-fn register_again(draft: &mut Draft<'_>, why: String) -> Then {
-    draft.note(format!("{why}: it is registered again"));
-    let remedy =
-        "It is registered again every minute under another name; the final snapshot is complete and kept";
-    draft.block("image-failed", why, remedy, limits::LADDER_REST);
-    let old = draft.record.image.as_mut().and_then(|image| {
-        image.attempt += 1;
-        image.state = ImageState::Pending;
-        image.missing_since = None;
-        image.id.take()
-    });
-    draft.record.superseded.extend(old.map(Superseded::Image));
-    Then::Look
-}
-
-/// Goes on to the next launch, if the image will be billed as the instance was.
-fn imaged(draft: &mut Draft<'_>, facts: &ImageFacts) -> Result<Then, Illegal> {
-    let recorded = draft.record.instance.as_ref().and_then(|i| i.platform.usage_operation.clone());
-    if recorded.is_some() && facts.platform.usage_operation != recorded {
-        let message = format!(
-            "the image {} would be billed as {}, the instance was {}",
-            facts.id,
-            facts.platform.usage_operation.as_deref().unwrap_or("nothing"),
-            recorded.unwrap_or_default()
-        );
-        let remedy = "AWS did not carry the licence over. Nothing is deleted: launch by hand from the base image \
-                      with this volume, or register an image with the right billing";
-        draft.block("image-mismatch", message.clone(), remedy, limits::REFUSED_REST);
-        return Ok(draft.wait(limits::NEXT_TICK, message));
-    }
-    if let Some(root) = &draft.record.root {
-        draft.record.root_shape = Some(root.shape.clone());
-        draft.record.superseded.push(Superseded::Volume(root.volume_id.clone()));
-    }
-    draft.begin_cycle();
-    draft.signal(Signal::Imaged, format!("the image {} can be launched", facts.id))?;
-    Ok(Then::Look)
 }

@@ -8,9 +8,10 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
-use super::{Draft, Present, Then, living, present};
+use super::{Draft, Present, Then, living, present, recovery, resting};
+use crate::config::DesiredState;
 use crate::config::references::is_reserved;
-use crate::ids::{SubnetId, VolumeId};
+use crate::ids::{Resource, SubnetId, VolumeId};
 use crate::launch::{Market, Obstacle, resolve, subnets_for};
 use crate::limits;
 use crate::names::{Purpose, has_key};
@@ -28,8 +29,14 @@ pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     if draft.record.intent.is_some() {
         return follow_up(draft, seen);
     }
+    if draft.record.goal != DesiredState::Running {
+        return resting::rest(draft);
+    }
     if let Some(wait) = draft.paused() {
         return Ok(wait);
+    }
+    if let Some(then) = recovery::recover(draft, seen)? {
+        return Ok(then);
     }
     if draft.record.config().persist.network.is_some() {
         let step = match &draft.record.network {
@@ -62,6 +69,8 @@ fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
         Ok(Some(request)) => {
             draft.record.stalled_since = None;
             draft.record.attempts += 1;
+            // Whatever was raised until now, this launch serves it.
+            draft.record.recycled = draft.record.config().recycle;
             draft.note(format!(
                 "launching {} {} in {} from {}",
                 request.market.as_str(),
@@ -132,7 +141,7 @@ fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
             if let Some(network) = draft.record.network.as_mut() {
                 network.missing_since = None;
             }
-            None
+            synchronise(draft, seen, facts)
         }
         Some(facts) => Some(interface_in_use(draft, facts)),
         None => {
@@ -148,6 +157,24 @@ fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
             Some(create_interface(draft, token, kept.subnet_id, Some(kept.private_ip), groups))
         }
     }
+}
+
+/// The step that gives the kept interface the groups and tags that a new one would get now.
+fn synchronise(draft: &mut Draft<'_>, seen: &Observation, facts: &InterfaceFacts) -> Option<Then> {
+    let wanted = seen.template.as_ref().map(|template| template.groups.clone()).unwrap_or_default();
+    let sorted = |groups: &[String]| {
+        let mut groups = groups.to_vec();
+        groups.sort();
+        groups
+    };
+    if !wanted.is_empty() && sorted(&wanted) != sorted(&facts.groups) {
+        return Some(draft.act(Step::SetGroups { interface: facts.id.clone(), groups: wanted }));
+    }
+    let operator = &draft.record.config().tags;
+    let mut tags = operator.clone();
+    tags.retain(|key, value| facts.tags.get(key) != Some(value));
+    let resource = Resource::Interface(facts.id.clone());
+    (!tags.is_empty()).then(|| draft.act(Step::Tag { resource, tags }))
 }
 
 fn interface_in_use(draft: &mut Draft<'_>, facts: &InterfaceFacts) -> Then {
@@ -177,7 +204,9 @@ fn follow_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal>
         return volume_without_instance(draft, volume.id.clone(), !volume.attached_to.is_empty());
     }
     let now = draft.now();
-    let may_send = intent.closed.is_none() && now.duration_since(intent.since) < limits::LAUNCH_TOKEN_LIFE;
+    let may_send = intent.closed.is_none()
+        && draft.record.goal == DesiredState::Running
+        && now.duration_since(intent.since) < limits::LAUNCH_TOKEN_LIFE;
     if may_send {
         return Ok(draft.act(Step::Launch(Box::new(intent.request))));
     }
@@ -198,6 +227,7 @@ fn volume_without_instance(draft: &mut Draft<'_>, volume: VolumeId, attached: bo
     // The instance lived and ended unseen; its volume may hold what its guest wrote.
     if let Some(intent) = draft.record.intent.take() {
         draft.note(format!("the launch {} made {volume}, and its instance is gone", intent.request.token));
+        draft.descends_from(&intent.request.image_id);
         draft.record.unseen = Some(Unseen { key: intent.request.token, image_id: intent.request.image_id });
     }
     draft.ended(None)?;
@@ -214,10 +244,7 @@ fn quiet(draft: &mut Draft<'_>, now: Timestamp) -> bool {
 /// Takes an instance that a launch of this node made as the one of this cycle.
 pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
     let key = draft.record.intent.take().map(|i| i.request.token).or_else(|| facts.client_token.clone());
-    let heir = draft.record.image.as_ref().is_some_and(|image| image.id.as_ref() == Some(&facts.image));
-    if !heir {
-        draft.record.descent = draft.record.cycle;
-    }
+    let heir = draft.descends_from(&facts.image);
     draft.record.instance = Some(Instance {
         id: facts.id.clone(),
         instance_type: facts.instance_type.clone(),
@@ -231,6 +258,7 @@ pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         missing_since: None,
         ended_at: None,
         stop_noted: false,
+        terminating: false,
     });
     draft.record.not_before = None;
     draft.record.stalled_since = None;

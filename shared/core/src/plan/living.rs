@@ -1,7 +1,9 @@
 //! While there is an instance: what must outlive it is secured, and what its success made needless goes.
 
-use super::{Draft, Present, Then, present};
+use super::{Draft, Present, Then, present, stopping};
+use crate::config::DesiredState;
 use crate::guard::{self, Verdict};
+use crate::ids::Resource;
 use crate::journal::Kind;
 use crate::limits;
 use crate::names::Purpose;
@@ -35,7 +37,8 @@ pub(crate) fn note_root(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         Some(first) if first.volume_id == seen.volume && first.seen_at < now => {
             let old = known.volume_id.clone();
             draft.record.root = Some(root);
-            draft.note(format!("{} is the root now; {old} is left alone and handed over", seen.volume));
+            draft.note(format!("{} is the root now", seen.volume));
+            draft.set_aside(Resource::Volume(old), "it was the root until it was swapped by hand");
         }
         Some(first) if first.volume_id == seen.volume => {}
         Some(_) | None => {
@@ -49,6 +52,10 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         Present::Here(facts) => facts,
         Present::Otherwise(then) => return Ok(then),
     };
+    if draft.record.is_unwanted() {
+        draft.signal(Signal::Unwanted, unwanted(draft))?;
+        return Ok(Then::Look);
+    }
     if facts.state != InstanceState::Running {
         return Ok(draft.wait(limits::NEXT_TICK, format!("{} to run again", facts.id)));
     }
@@ -74,8 +81,16 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     Ok(Then::Look)
 }
 
+/// Why the present instance is not wanted any more.
+fn unwanted(draft: &Draft<'_>) -> String {
+    match draft.record.goal {
+        DesiredState::Running => format!("recycle was raised to {}", draft.record.config().recycle),
+        goal => format!("desiredState is {}", goal.as_str()),
+    }
+}
+
 /// The step that keeps something beyond the instance's end, if anything is not kept yet.
-fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<Then> {
+pub(super) fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<Then> {
     if draft.record.config().persist.root.is_some() {
         let root = facts.volumes.iter().find(|volume| volume.device == facts.root_device);
         match root {
@@ -119,6 +134,10 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         Present::Here(facts) => facts,
         Present::Otherwise(then) => return Ok(then),
     };
+    if draft.record.is_unwanted() {
+        draft.signal(Signal::Unwanted, unwanted(draft))?;
+        return Ok(Then::Look);
+    }
     let by_hand = matches!(facts.state, InstanceState::Stopping | InstanceState::Stopped);
     let noted = draft.record.instance.as_ref().is_some_and(|i| i.stop_noted);
     if by_hand != noted {
@@ -161,7 +180,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
         }
     }
     if !draft.record.instance.as_ref().is_some_and(|instance| instance.heir) {
-        draft.hand_over_all("the present instance does not descend from it");
+        draft.set_all_aside("the present instance does not descend from it");
     }
     if draft.record.needless().is_empty() {
         return Then::Look;
@@ -178,10 +197,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     for needless in draft.record.needless() {
         match verdict(draft, seen, &needless) {
             None => {}
-            Some(Verdict::NotOurs(why)) => {
-                draft.note(format!("{} is left alone and handed over: {why}", word(&needless)));
-                draft.record.forget(&needless);
-            }
+            Some(Verdict::NotOurs(why)) => draft.let_go(&needless, &why),
             Some(Verdict::NotYet(why)) => {
                 return draft.wait(limits::NEXT_TICK, format!("{} may go, but {why}", word(&needless)));
             }
@@ -204,14 +220,13 @@ fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
         })
 }
 
-fn verdict(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> Option<Verdict> {
+pub(super) fn verdict(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> Option<Verdict> {
     let names = draft.names();
+    let purposes = needless.purposes();
     match needless {
-        Superseded::Volume(id) => seen.volumes.get(id).map(|facts| guard::volume(&names, facts)),
-        Superseded::Image(id) => seen.images.get(id).map(|facts| guard::image(&names, facts)),
-        Superseded::Snapshot(id) => {
-            seen.snapshots.get(id).map(|facts| guard::snapshot(&names, facts, &[Purpose::Final]))
-        }
+        Superseded::Volume(id) => seen.volumes.get(id).map(|it| guard::volume(&names, it, purposes)),
+        Superseded::Image(id) => seen.images.get(id).map(|it| guard::image(&names, it, purposes)),
+        Superseded::Snapshot(id) => seen.snapshots.get(id).map(|it| guard::snapshot(&names, it, purposes)),
     }
 }
 
@@ -239,7 +254,7 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
     }
     match facts.state {
         // A stopped spot instance would come back by itself with its old launch settings, or never.
-        InstanceState::Stopped => return Ok(draft.act(Step::Terminate(facts.id.clone()))),
+        InstanceState::Stopped => return Ok(stopping::terminate(draft, facts)),
         InstanceState::Running => {}
         InstanceState::Pending
         | InstanceState::Stopping

@@ -9,8 +9,15 @@ use crate::record::{Record, Superseded};
 pub fn look(record: &Record, deployment: &str) -> Look {
     let mut look = Look::default();
     match record.phase {
-        Phase::New => {}
+        Phase::New | Phase::Gone => {}
         Phase::Launching => launching(record, &mut look),
+        Phase::Stopping => instance(record, &mut look),
+        Phase::Paused => resting(record, &mut look),
+        Phase::Deallocated => {
+            resting(record, &mut look);
+            look.item = Some(record.name.clone());
+        }
+        Phase::Purging => purging(record, &mut look),
         Phase::Attaching => {
             instance(record, &mut look);
             look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
@@ -60,22 +67,76 @@ fn launching(record: &Record, look: &mut Look) {
     look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
     look.images.extend(launch.image.clone());
     look.images.extend(record.image.iter().filter_map(|i| i.id.clone()));
+    recovery(record, look);
 }
 
-fn running(record: &Record, look: &mut Look) {
-    let needless = record.needless();
-    if needless.is_empty() {
+/// What a node without an instance can be brought back from: the image, and once that is missing, what
+/// else may hold every byte.
+fn recovery(record: &Record, look: &mut Look) {
+    if record.config().persist.root.is_none() {
         return;
     }
-    look.status_of = record.instance.as_ref().map(|i| i.id.clone());
-    look.snapshots_of = record.root.as_ref().map(|r| r.volume_id.clone());
-    for needless in needless {
+    if let Some(lost) = &record.lost {
+        look.volumes.push(lost.volume_id.clone());
+        look.snapshots.extend(record.restore.clone());
+        look.line_of = Some(life(record));
+    } else if let Some(image) = &record.image {
+        look.images.extend(image.id.clone());
+        if image.missing_since.is_some() {
+            look.snapshots.extend(record.finals.iter().filter_map(|last| last.snapshot_id.clone()));
+            look.volumes.extend(record.finals.iter().map(|last| last.volume_id.clone()));
+        }
+    }
+}
+
+fn life(record: &Record) -> (String, String) {
+    let (node, life) = record.life();
+    (node.to_owned(), life.to_owned())
+}
+
+fn resting(record: &Record, look: &mut Look) {
+    recovery(record, look);
+    if record.image.is_none() || record.config().persist.root.is_none() {
+        return;
+    }
+    look.line_of = Some(life(record));
+    needless(record, look);
+}
+
+/// Everything that may have to go, by id; of volumes only a running node can prove that.
+fn needless(record: &Record, look: &mut Look) {
+    for needless in record.needless() {
         match needless {
+            Superseded::Volume(id) if record.phase == Phase::Running => look.volumes.push(id),
+            Superseded::Volume(_) => {}
+            Superseded::Image(id) => look.images.push(id),
+            Superseded::Snapshot(id) => look.snapshots.push(id),
+        }
+    }
+}
+
+fn purging(record: &Record, look: &mut Look) {
+    look.all_of = Some(life(record));
+    // By id as well: a read by tags may lag behind what a record has known for long.
+    look.instances.extend(record.instance.iter().map(|i| i.id.clone()));
+    look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
+    look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
+    for known in record.needless() {
+        match known {
             Superseded::Volume(id) => look.volumes.push(id),
             Superseded::Image(id) => look.images.push(id),
             Superseded::Snapshot(id) => look.snapshots.push(id),
         }
     }
+}
+
+fn running(record: &Record, look: &mut Look) {
+    if record.needless().is_empty() {
+        return;
+    }
+    look.status_of = record.instance.as_ref().map(|i| i.id.clone());
+    look.snapshots_of = record.root.as_ref().map(|r| r.volume_id.clone());
+    needless(record, look);
 }
 
 fn releasing(record: &Record, deployment: &str, look: &mut Look) {
@@ -115,6 +176,13 @@ fn capturing(record: &Record, deployment: &str, look: &mut Look) {
 
 fn imaging(record: &Record, deployment: &str, look: &mut Look) {
     look.images.extend(record.unseen.iter().map(|u| u.image_id.clone()));
+    let last = record.finals.first();
+    if record.image.as_ref().is_none_or(|image| image.id.is_none()) {
+        look.snapshots.extend(last.and_then(|last| last.snapshot_id.clone()));
+    }
+    if last.is_some_and(|last| last.missing_since.is_some()) {
+        look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
+    }
     match record.image.as_ref().map(|image| (image.id.clone(), image.attempt)) {
         Some((Some(id), _)) => look.images.push(id),
         Some((None, attempt)) => {

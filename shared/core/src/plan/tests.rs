@@ -3,13 +3,17 @@
 mod ending;
 mod launching;
 mod living;
+mod purging;
+mod recovery;
+mod resting;
+mod stopping;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Plan, Poll, Scope, Then, look, notice, plan};
 use crate::absorb::absorb;
-use crate::config;
+use crate::config::{self, DesiredState};
 use crate::failure::{Class, Failure};
 use crate::ids::{ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
 use crate::journal::Kind;
@@ -19,7 +23,7 @@ use crate::names::{Names, Purpose, Tags};
 use crate::observation::*;
 use crate::phase::Phase;
 use crate::record::{Accepted, Network, Record, Superseded};
-use crate::step::{Outcome, Step};
+use crate::step::{Outcome, Step, Termination};
 
 const LIFE: &str = "life-1";
 
@@ -28,7 +32,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn scope(second: i64) -> Scope<'static> {
-    Scope { deployment: "prod", now: at(second) }
+    Scope { deployment: "prod", now: at(second), tick: true, suspended: false }
 }
 
 fn node() -> NodeName {
@@ -45,7 +49,7 @@ fn new_record() -> Record {
         "template": {"name": "base"}, "instanceTypes": ["m5.large", "c5.large"], "subnets": ["subnet-1"]}});
     let draft = config::parse(&item);
     assert_eq!(draft.problems, []);
-    let accepted = Accepted { hash: config::hash(&item), config: draft.config };
+    let accepted = Accepted { hash: config::hash(&item), notices: Vec::new(), config: draft.config };
     let mut record = Record::new(node(), LIFE.to_owned(), accepted, at(0));
     record.generation = 1;
     record.network = Some(Network {
@@ -81,6 +85,15 @@ fn instance(state: InstanceState) -> InstanceFacts {
         client_token: None,
         tags: tags(Purpose::Instance, 1, "k"),
         platform: Platform { usage_operation: Some("RunInstances".into()), ..Platform::default() },
+    }
+}
+
+/// The termination of [`instance`] with all that is kept of it.
+fn termination() -> Termination {
+    Termination {
+        instance: InstanceId::new("i-1"),
+        volumes: vec![VolumeId::new("vol-1")],
+        interface: Some(InterfaceId::new("eni-1")),
     }
 }
 
@@ -215,6 +228,37 @@ fn capturing() -> Plan {
         seen.instances.insert(InstanceId::new("i-1"), gone(instance(InstanceState::Terminated)));
         seen.volumes.insert(VolumeId::new("vol-1"), volume(VolumeState::Available));
     })
+}
+
+/// The record of a node that has been captured and has its image, as its next launch begins.
+fn captured() -> Record {
+    let plan = capturing();
+    let taken = snapshot("snap-1", SnapshotState::Pending, 101, tags(Purpose::Final, 1, "f"));
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken), scope(102));
+    let plan = decide(record, 110, kept);
+    let (record, _) =
+        absorb(plan.record.clone(), step(&plan), &Outcome::Image(ImageId::new("ami-n")), scope(111));
+    let plan = decide(record, 120, kept);
+    assert_eq!((plan.record.phase, plan.record.cycle), (Phase::Launching, 2));
+    Record { intent: None, attempts: 0, ..plan.record }
+}
+
+/// A world in which everything of [`captured`] is there, and nothing is attached.
+fn kept(seen: &mut Observation) {
+    world(seen);
+    seen.volumes.insert(VolumeId::new("vol-1"), volume(VolumeState::Available));
+    let last = snapshot("snap-1", SnapshotState::Completed, 101, tags(Purpose::Final, 1, "f"));
+    seen.snapshots.insert(last.id.clone(), last);
+    let own = image("ami-n", ImageState::Available);
+    seen.images.insert(own.id.clone(), ImageFacts { tags: tags(Purpose::Image, 1, "n"), ..own });
+}
+
+/// The same record, with another wish of the operator in force.
+fn wants(mut record: Record, goal: DesiredState) -> Record {
+    record.goal = goal;
+    record.config.config.desired_state = goal;
+    record.not_before = None;
+    record
 }
 
 /// The plan for a node whose item lost its root persistence before the instance ended.

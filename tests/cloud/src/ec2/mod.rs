@@ -60,6 +60,7 @@ fn front(operation: &str) -> Option<Front> {
         "ModifyNetworkInterfaceAttribute" => interfaces::modify,
         "CreateLaunchTemplate" => templates::create,
         "CreateLaunchTemplateVersion" => templates::create_version,
+        "DeleteLaunchTemplate" => templates::delete,
         "DescribeLaunchTemplates" => templates::describe,
         "DescribeLaunchTemplateVersions" => templates::describe_versions,
         "CreateVpc" => network::create_vpc,

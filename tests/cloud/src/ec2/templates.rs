@@ -78,6 +78,13 @@ pub(super) fn create_version(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes,
     Ok(Nodes::new().node("launchTemplateVersion", write_version(cloud, &version)))
 }
 
+pub(super) fn delete(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
+    let template = which(p);
+    p.end()?;
+    let gone = cloud.delete_launch_template(&template)?;
+    Ok(Nodes::new().node("launchTemplate", write(cloud, &gone)))
+}
+
 pub(super) fn describe(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
     let request = p.describe("LaunchTemplateId")?;
     let names = p.list("LaunchTemplateName")?;

@@ -121,3 +121,14 @@ fn parameters_are_shown_decoded_without_the_protocol() {
     let shown = parameters("Action=CreateTags&Version=2016-11-15&Tag.1.Key=a%2Fb&Tag.1.Value=c+d");
     assert_eq!(shown, serde_json::json!({"Tag.1.Key": "a/b", "Tag.1.Value": "c d"}));
 }
+
+#[test]
+fn a_launch_template_is_deleted_by_name() {
+    let (mut cloud, ids) = cloud();
+    let which = "&LaunchTemplateName=perennial-demo";
+    let answer = call(&mut cloud, "DeleteLaunchTemplate", which);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(field(&answer.body, "launchTemplateId"), ids.launch_template_id);
+    let again = call(&mut cloud, "DeleteLaunchTemplate", which);
+    assert_eq!(again.error_code.as_deref(), Some("InvalidLaunchTemplateName.NotFoundException"));
+}

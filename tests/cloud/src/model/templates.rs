@@ -212,6 +212,13 @@ impl Cloud {
         Ok(version)
     }
 
+    /// DeleteLaunchTemplate, with all its versions.
+    pub fn delete_launch_template(&mut self, template: &TemplateRef) -> Result<LaunchTemplate, ApiError> {
+        self.admit("DeleteLaunchTemplate")?;
+        let id = self.template(template)?.id.clone();
+        self.templates.remove(&id).ok_or_else(|| Kind::LaunchTemplate.not_found(&id))
+    }
+
     /// A template by id or name.
     pub(crate) fn template(&self, which: &TemplateRef) -> Result<&LaunchTemplate, ApiError> {
         match (&which.id, &which.name) {

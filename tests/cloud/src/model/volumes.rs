@@ -382,6 +382,31 @@ impl Cloud {
         }
     }
 
+    /// ModifyVolume: size and type, in force at once. A volume never shrinks.
+    pub fn modify_volume(
+        &mut self,
+        id: &str,
+        size: Option<u32>,
+        volume_type: Option<&str>,
+    ) -> Result<(), ApiError> {
+        self.admit("ModifyVolume")?;
+        Kind::Volume.check(id)?;
+        let volume = self.volumes.get(id).filter(|it| self.sees(it.create_time));
+        let volume = volume.ok_or_else(|| Kind::Volume.not_found(id))?;
+        let size = size.unwrap_or(volume.size);
+        if size < volume.size {
+            return Err(ApiError::value("New size cannot be smaller than existing size"));
+        }
+        let volume_type = volume_type.unwrap_or(&volume.volume_type).to_owned();
+        let wish = Wish { size: Some(size), volume_type: Some(&volume_type), ..Wish::default() };
+        let wanted = self.blueprint(&wish)?;
+        if let Some(volume) = self.volumes.get_mut(id) {
+            (volume.size, volume.volume_type) = (wanted.size, wanted.volume_type);
+            (volume.iops, volume.throughput) = (wanted.iops, wanted.throughput);
+        }
+        Ok(())
+    }
+
     /// DeleteVolume; refused while the volume is attached.
     pub fn delete_volume(&mut self, id: &str) -> Result<(), ApiError> {
         self.admit("DeleteVolume")?;

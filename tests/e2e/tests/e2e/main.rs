@@ -5,12 +5,22 @@ mod capacity;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod deployment;
+#[cfg(test)]
+mod drift;
+#[cfg(test)]
+mod ended;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod lifecycle;
 #[cfg(test)]
 mod odd;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tale;

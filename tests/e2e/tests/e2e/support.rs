@@ -116,7 +116,22 @@ pub(crate) fn completed(snapshots: &[Snapshot]) -> Vec<&Snapshot> {
 
 /// Client tokens of all launches that EC2 carried out, or may have: those without a definite refusal.
 pub(crate) fn launches(account: &Account) -> BTreeSet<String> {
-    let calls = account.calls(0);
+    tokens(&account.calls(0))
+}
+
+/// The same of the launches for one node, by their tags.
+pub(crate) fn launches_for(account: &Account, node: &str) -> BTreeSet<String> {
+    let mut calls = account.calls(0);
+    calls.retain(|call| speaks_of(call, node));
+    tokens(&calls)
+}
+
+/// Whether a parameter of a call is this very word.
+pub(crate) fn speaks_of(call: &Value, word: &str) -> bool {
+    call["parameters"].as_object().is_some_and(|it| it.values().any(|value| value == word))
+}
+
+fn tokens(calls: &[Value]) -> BTreeSet<String> {
     let may_be = |call: &&Value| {
         let refused = call["status"].as_u64().is_some_and(|status| (400..500).contains(&status));
         !refused && call["error"] != "InsufficientInstanceCapacity"
@@ -124,6 +139,26 @@ pub(crate) fn launches(account: &Account) -> BTreeSet<String> {
     let launches =
         calls.iter().filter(|call| call["operation"] == "RunInstances" && !call["function"].is_null());
     launches.filter(may_be).map(|call| text(&call["parameters"]["ClientToken"])).collect()
+}
+
+/// Waits for a verdict on an item as it stands now.
+pub(crate) async fn verdict(account: &Account, id: &str, accepted: bool) -> Value {
+    account
+        .until(&format!("the verdict on {id} is {accepted}"), async || {
+            let status = account.config_item(id).await["_status"].take();
+            (status["accepted"] == accepted).then_some(status)
+        })
+        .await
+}
+
+/// Waits until the tick has gone by so many times.
+pub(crate) async fn ticks_pass(account: &Account, times: usize) {
+    let ended = || {
+        let done = |it: &&Value| it["function"] == "reconcile" && it["outcome"] == "ok";
+        account.invocations().iter().filter(done).count()
+    };
+    let wanted = ended() + times;
+    account.until(&format!("{times} ticks"), async || (ended() >= wanted).then_some(())).await;
 }
 
 /// Own events about a node in order, each id once; asserts that repeats of an id say the same.
@@ -179,4 +214,11 @@ pub(crate) fn assert_no_failures(account: &Account) {
     let alarming: Vec<&str> =
         log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).collect();
     assert!(alarming.is_empty(), "alarming log lines: {alarming:#?}");
+}
+
+/// Asserts that one block was told of, and its end.
+pub(crate) fn assert_told_of_block(account: &Account, node: &str) {
+    let events = told(account, node);
+    let blocks: Vec<&str> = types(&events).into_iter().filter(|it| it.ends_with("locked")).collect();
+    assert_eq!(blocks, ["Node Blocked", "Node Unblocked"], "{events:#?}");
 }

@@ -111,7 +111,7 @@ fn a_failed_final_snapshot_is_taken_again_and_a_lost_root_is_never_papered_over(
     let missing = decide(running(), 100, ended);
     assert!(missing.record.blocked.is_none(), "a read may lag");
     let lost = decide(missing.record, 100 + 601, ended);
-    assert_eq!(lost.record.phase, Phase::Releasing);
+    assert_eq!(lost.record.phase, Phase::Launching, "where it waits for the operator's word");
     assert_eq!(lost.record.blocked.as_ref().unwrap().code, "data-missing");
     assert!(lost.record.outbox.iter().any(|e| e.kind == Kind::NodeBlocked));
     assert!(lost.record.work_at.is_some());
@@ -155,7 +155,7 @@ fn a_root_that_is_no_longer_kept_is_handed_over_and_never_deleted() {
     let plan = no_longer_kept();
     assert_eq!((plan.record.phase, plan.record.cycle), (Phase::Launching, 2));
     assert_eq!(plan.record.needless(), []);
-    assert!(plan.entries.iter().any(|e| e.what.contains("vol-1") && e.what.contains("handed over")));
+    assert!(plan.entries.iter().any(|e| e.what.contains("vol-1") && e.what.contains("kept aside")));
     let outcome = Outcome::Launched(Box::new(instance(InstanceState::Pending)));
     let (record, _) = absorb(plan.record.clone(), step(&plan), &outcome, scope(101));
     assert_eq!(record.descent, 2, "snapshots of the old root are no longer of its line");

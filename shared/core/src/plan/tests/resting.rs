@@ -1,0 +1,135 @@
+//! Paused and deallocated.
+
+use super::*;
+
+fn rests(goal: DesiredState) -> Record {
+    let plan = decide(wants(captured(), goal), 130, kept);
+    assert!(matches!(plan.then, Then::Wait(_)), "{:?}", plan.then);
+    plan.record
+}
+
+#[test]
+fn a_captured_node_goes_to_the_rest_that_is_wanted_and_says_so() {
+    for (goal, phase, kind) in [
+        (DesiredState::Paused, Phase::Paused, Kind::NodePaused),
+        (DesiredState::Deallocated, Phase::Deallocated, Kind::NodeDeallocated),
+    ] {
+        let record = rests(goal);
+        assert_eq!(record.phase, phase);
+        assert!(record.outbox.iter().any(|event| event.kind == kind));
+        assert!(record.work_at.is_some(), "it is looked after");
+        assert!(record.image.is_some() && record.network.is_some(), "what it comes back with is kept");
+    }
+}
+
+#[test]
+fn a_node_that_rests_is_launched_from_its_own_image_when_it_is_wanted() {
+    for goal in [DesiredState::Paused, DesiredState::Deallocated] {
+        let plan = decide(wants(rests(goal), DesiredState::Running), 500, kept);
+        let Step::Launch(request) = step(&plan) else { panic!("{:?}", plan.then) };
+        assert_eq!(request.image_id.as_str(), "ami-n");
+        assert_eq!(plan.record.deallocated_at, None);
+    }
+}
+
+#[test]
+fn rests_follow_one_another_without_an_instance() {
+    let paused = rests(DesiredState::Paused);
+    let record = decide(wants(paused, DesiredState::Deallocated), 500, kept).record;
+    assert_eq!((record.phase, record.deallocated_at), (Phase::Deallocated, Some(at(500))));
+    let record = decide(wants(record, DesiredState::Paused), 600, kept).record;
+    assert_eq!((record.phase, record.deallocated_at), (Phase::Paused, None));
+}
+
+#[test]
+fn of_the_line_only_the_newest_point_stays_and_only_if_it_is_there() {
+    let older = |seen: &mut Observation| {
+        let old = snapshot("snap-p", SnapshotState::Completed, 50, tags(Purpose::Periodic, 1, "p"));
+        seen.snapshots.insert(old.id.clone(), old);
+    };
+    for goal in [DesiredState::Paused, DesiredState::Deallocated] {
+        let both = |seen: &mut Observation| {
+            kept(seen);
+            older(seen);
+        };
+        let plan = decide(rests(goal), 500, both);
+        assert_eq!(step(&plan), &Step::Prune(SnapshotId::new("snap-p")));
+        let without_image = |seen: &mut Observation| {
+            kept(seen);
+            older(seen);
+            seen.images.clear();
+        };
+        let plan = decide(rests(goal), 500, without_image);
+        assert!(matches!(plan.then, Then::Wait(_)), "{goal:?}: {:?}", plan.then);
+    }
+}
+
+#[test]
+fn older_images_and_final_snapshots_go_and_volumes_stay() {
+    let mut record = rests(DesiredState::Paused);
+    record.superseded.push(Superseded::Image(ImageId::new("ami-o")));
+    let plan = decide(record, 500, |seen| {
+        kept(seen);
+        let old = image("ami-o", ImageState::Available);
+        seen.images.insert(old.id.clone(), ImageFacts { tags: tags(Purpose::Image, 0, "o"), ..old });
+    });
+    assert_eq!(step(&plan), &Step::Delete(Superseded::Image(ImageId::new("ami-o"))));
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Done, scope(501));
+    let plan = decide(record, 502, kept);
+    assert!(matches!(plan.then, Then::Wait(_)));
+    assert_eq!(plan.record.superseded, [Superseded::Volume(VolumeId::new("vol-1"))]);
+}
+
+const OVER: i64 = 130 + 96 * 3600;
+
+#[test]
+fn retention_ends_only_at_the_tick_after_its_time_and_not_while_suspended() {
+    let record = rests(DesiredState::Deallocated);
+    assert_eq!(decide(record.clone(), OVER - 1, kept).record.phase, Phase::Deallocated);
+    let observation = seen(&record, kept);
+    for (tick, suspended, phase) in
+        [(false, false, Phase::Deallocated), (true, true, Phase::Deallocated), (true, false, Phase::Purging)]
+    {
+        let scope = Scope { tick, suspended, ..scope(OVER) };
+        let decided = plan(record.clone(), &observation, scope).unwrap();
+        assert_eq!(decided.record.phase, phase, "tick {tick}, suspended {suspended}");
+        assert!(decided.record.work_at.is_some());
+    }
+}
+
+#[test]
+fn a_node_whose_item_does_not_agree_is_not_purged() {
+    let record = rests(DesiredState::Deallocated);
+    let item = |state: &str, accepted: bool| {
+        let mut item = json!({"id": "node#db", "desiredState": state});
+        item["_status"] = json!({"accepted": accepted, "configHash": config::hash(&item)});
+        item
+    };
+    let mut agreed = record.clone();
+    agreed.config.hash = config::hash(&item("deallocated", true));
+    for (record, item, purged) in [
+        (&record, Some(item("running", true)), false),
+        (&record, Some(item("running", false)), false),
+        (&record, Some(item("deallocated", true)), false),
+        (&agreed, Some(item("deallocated", false)), false),
+        (&agreed, Some(item("deallocated", true)), true),
+        (&record, None, true),
+    ] {
+        let plan = decide(record.clone(), OVER, |seen| {
+            kept(seen);
+            seen.item = item.clone();
+        });
+        assert_eq!(plan.record.phase == Phase::Purging, purged, "{item:?}");
+        if !purged {
+            assert_eq!(plan.record.blocked.unwrap().code, "purge-held");
+        }
+    }
+}
+
+#[test]
+fn an_edit_that_ends_the_retention_is_told_of_first() {
+    let mut record = rests(DesiredState::Deallocated);
+    record.purge_not_before = Some(at(OVER + 60));
+    assert_eq!(decide(record.clone(), OVER + 59, kept).record.phase, Phase::Deallocated);
+    assert_eq!(decide(record, OVER + 60, kept).record.phase, Phase::Purging);
+}

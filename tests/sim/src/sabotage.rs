@@ -1,0 +1,192 @@
+//! Deliberate defects: adapters that lie and tables that forget, so that the simulation is known to see.
+//!
+//! A test-only switch of a world; nothing outside the simulation knows of it. Each defect stands for a
+//! mistake that a change to the engine or to an adapter could make, and names the rule it breaks.
+
+use std::collections::BTreeMap;
+
+use perennial_cloud::model as cloud;
+use perennial_core::config::{DesiredState, Retained};
+use perennial_core::names::{TAG_DEPLOYMENT, TAG_LIFE, TAG_NODE};
+use perennial_core::observation::{
+    InstanceFacts, InstanceState, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
+};
+use perennial_core::phase::Phase;
+use perennial_core::record::{Record, Stored};
+
+/// Something that is wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// RunInstances is sent without its client token.
+    NoClientToken,
+    /// The tables take every write, whatever it was based on.
+    UnconditionalWrite,
+    /// A write that came too late is reported as done.
+    LostWrite,
+    /// Reads by token, key or name find nothing.
+    KeysFindNothing,
+    /// The status checks have passed before the instance has booted.
+    ChecksAlwaysPass,
+    /// Pending snapshots are shown as completed.
+    PendingIsCompleted,
+    /// An instance counts as terminated from its interruption notice on.
+    NoticeIsTheEnd,
+    /// The same, and its volumes count as available.
+    NoticeFreesVolumes,
+    /// The record forgets what is under way: intent and claim.
+    IntentForgotten,
+    /// The record forgets the events that are still to be published.
+    OutboxForgotten,
+    /// `DeleteOnTermination` is read as off, whatever it is.
+    KeptByHearsay,
+    /// The purge deletes everything, whatever `retention.delete` names.
+    PurgeTakesAll,
+    /// The item is not read again before the purge.
+    ItemNotReread,
+    /// `suspend` is not heeded.
+    SuspendIgnored,
+    /// Whatever a read shows of volumes, snapshots and instances counts as tagged ours.
+    AnyTagIsOurs,
+    /// An address is asked for at random instead of the one the node had: identity is lost.
+    AddressForgotten,
+}
+
+impl Defect {
+    /// Every defect.
+    pub const ALL: [Self; 16] = [
+        Self::NoClientToken,
+        Self::UnconditionalWrite,
+        Self::LostWrite,
+        Self::KeysFindNothing,
+        Self::ChecksAlwaysPass,
+        Self::PendingIsCompleted,
+        Self::NoticeIsTheEnd,
+        Self::NoticeFreesVolumes,
+        Self::IntentForgotten,
+        Self::OutboxForgotten,
+        Self::KeptByHearsay,
+        Self::PurgeTakesAll,
+        Self::ItemNotReread,
+        Self::SuspendIgnored,
+        Self::AnyTagIsOurs,
+        Self::AddressForgotten,
+    ];
+
+    /// The rule that it breaks.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::NoClientToken => "a repeated launch carries the token of the first",
+            Self::UnconditionalWrite => "every write is conditional on the generation it was based on",
+            Self::LostWrite => "whoever loses a write reloads or leaves",
+            Self::KeysFindNothing => "what an unanswered call made is looked up by its key",
+            Self::ChecksAlwaysPass => "nothing old goes before both status checks of the new have passed",
+            Self::PendingIsCompleted => "a pending snapshot is no recovery point",
+            Self::NoticeIsTheEnd => "events only wake: AWS says whether an instance has ended",
+            Self::NoticeFreesVolumes => "a final snapshot is taken of a free volume only",
+            Self::IntentForgotten => "intent before effect",
+            Self::OutboxForgotten => "own events are written with the transition and published at least once",
+            Self::KeptByHearsay => "DeleteOnTermination is read back",
+            Self::PurgeTakesAll => "the purge deletes what retention.delete names, nothing else",
+            Self::ItemNotReread => "the purge reads the item again before its first deletion",
+            Self::SuspendIgnored => "suspend means no changing call",
+            Self::AnyTagIsOurs => "only what is tagged for this very life is touched",
+            Self::AddressForgotten => "a kept address is had again, or the node waits for it",
+        }
+    }
+
+    /// The defect that no story can show, and the guard that stands behind it.
+    pub fn guarded_by(self) -> Option<&'static str> {
+        match self {
+            Self::NoticeIsTheEnd => Some("the final snapshot and the launch wait for the volume to be available"),
+            _ => None,
+        }
+    }
+
+    /// An instance as it is shown.
+    pub(crate) fn instance(self, it: &cloud::Instance, mut facts: InstanceFacts) -> InstanceFacts {
+        match self {
+            Self::NoticeIsTheEnd | Self::NoticeFreesVolumes if it.reclaimed_at.is_some() => {
+                facts.state = InstanceState::Terminated;
+            }
+            Self::KeptByHearsay => {
+                facts.volumes.iter_mut().for_each(|held| held.delete_on_termination = false);
+                facts.interfaces.iter_mut().for_each(|held| held.delete_on_termination = false);
+            }
+            _ => {}
+        }
+        facts
+    }
+
+    /// A volume as it is shown.
+    pub(crate) fn volume(self, mut facts: VolumeFacts, records: &BTreeMap<String, Record>) -> VolumeFacts {
+        match self {
+            Self::NoticeFreesVolumes if facts.state == VolumeState::InUse => {
+                facts.state = VolumeState::Available;
+                facts.attached_to.clear();
+            }
+            Self::AnyTagIsOurs => claim(&mut facts.tags, records),
+            _ => {}
+        }
+        facts
+    }
+
+    /// A snapshot as it is shown.
+    pub(crate) fn snapshot(
+        self,
+        mut facts: SnapshotFacts,
+        records: &BTreeMap<String, Record>,
+    ) -> SnapshotFacts {
+        match self {
+            Self::PendingIsCompleted if facts.state == SnapshotState::Pending => {
+                facts.state = SnapshotState::Completed;
+            }
+            Self::AnyTagIsOurs => claim(&mut facts.tags, records),
+            _ => {}
+        }
+        facts
+    }
+
+    /// A record as it is written.
+    pub(crate) fn written(self, record: &Record) -> Record {
+        let mut record = record.clone();
+        match self {
+            Self::IntentForgotten => (record.intent, record.claim) = (None, None),
+            Self::OutboxForgotten => record.outbox.clear(),
+            _ => {}
+        }
+        record
+    }
+
+    /// A record as it is read.
+    pub(crate) fn loaded(self, stored: Stored) -> Stored {
+        let Stored::Known(mut record) = stored else { return stored };
+        match self {
+            Self::PurgeTakesAll if record.goal != DesiredState::Released => {
+                record.config.config.retention.delete = Retained::ALL.to_vec();
+            }
+            Self::SuspendIgnored => record.config.config.suspend = false,
+            Self::AddressForgotten => {
+                if let Some(network) = record.network.as_mut().filter(|n| n.missing_since.is_some()) {
+                    let [a, b, c, d] = network.private_ip.octets();
+                    network.private_ip = [a, b, c, d ^ 64].into();
+                }
+            }
+            _ => {}
+        }
+        Stored::Known(record)
+    }
+
+    /// Whether an item is hidden from a read by its id.
+    pub(crate) fn hides(self, id: &str, records: &BTreeMap<String, Record>) -> bool {
+        let record = id.strip_prefix("node#").and_then(|node| records.get(node));
+        self == Self::ItemNotReread && record.is_some_and(|record| record.phase == Phase::Deallocated)
+    }
+}
+
+/// Makes what carries the name of a node look as if it were of that node's present life.
+fn claim(tags: &mut BTreeMap<String, String>, lives: &BTreeMap<String, Record>) {
+    if let Some(record) = tags.get(TAG_NODE).and_then(|node| lives.get(node)) {
+        tags.insert(TAG_LIFE.to_owned(), record.life.clone());
+        tags.insert(TAG_DEPLOYMENT.to_owned(), crate::run::DEPLOYMENT.to_owned());
+    }
+}

@@ -1,0 +1,57 @@
+//! Deliberate defects are seen, so that a run without complaint means something.
+
+use perennial_sim::faults::Plan;
+use perennial_sim::run::{Delivery, Run};
+use perennial_sim::sabotage::Defect;
+use perennial_sim::stories::{Story, all};
+
+/// What goes wrong around a story while it is told with a defect.
+const PLANS: [Plan; 5] = [
+    Plan::None,
+    Plan::Repeat,
+    Plan::Overtake { seed: 1, one_in: 9 },
+    Plan::Overtake { seed: 2, one_in: 5 },
+    Plan::Random { seed: 3, one_in: 12, calls: 400 },
+];
+
+fn run(plan: Plan, defect: Option<Defect>) -> Run {
+    let run = Run::new(1, Delivery::Faithful, plan);
+    run.world.0.borrow_mut().defect = defect;
+    run
+}
+
+/// What shows a defect: the story, the plan, and the first line of what was not as it must be.
+fn caught(defect: Defect, plan: Plan, story: &Story) -> Option<String> {
+    let healthy = story.tell_in(run(plan, None)).map(|(_, end)| end);
+    let healthy = healthy.unwrap_or_else(|problem| panic!("{} with {plan:?}: {problem}", story.name));
+    let problem = match story.tell_in(run(plan, Some(defect))) {
+        Ok((_, end)) if end == healthy => return None,
+        Ok((_, end)) => format!("it ends otherwise: {end:?}"),
+        Err(problem) => problem,
+    };
+    let first = problem.lines().next().unwrap_or_default().to_owned();
+    Some(format!("{defect:?} ({}) was caught by \"{}\" with {plan:?}: {first}", defect.rule(), story.name))
+}
+
+fn first_caught(defect: Defect) -> Option<String> {
+    PLANS.into_iter().find_map(|plan| all().into_iter().find_map(|story| caught(defect, plan, story)))
+}
+
+#[test]
+fn every_defect_is_caught_unless_another_guard_stands_behind_it() {
+    let mut missed = Vec::new();
+    let mut seen = 0;
+    for defect in Defect::ALL {
+        match (first_caught(defect), defect.guarded_by()) {
+            (Some(how), None) => {
+                seen += 1;
+                println!("{how}");
+            }
+            (None, Some(guard)) => println!("{defect:?} ({}) cannot be seen: {guard}", defect.rule()),
+            (Some(how), Some(_)) => missed.push(format!("said to be guarded, yet {how}")),
+            (None, None) => missed.push(format!("{defect:?} ({}) was not caught", defect.rule())),
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    assert!(seen >= 10, "only {seen} defects were caught");
+}
