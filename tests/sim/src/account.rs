@@ -144,12 +144,13 @@ impl Foreign {
     /// What of it is not as it was.
     pub fn changed(&self, cloud: &Cloud) -> Option<&str> {
         let volume = self.volumes.iter().find(|it| cloud.volume(&it.id) != Some(it)).map(|it| &it.id);
-        let snapshot = || self.snapshots.iter().find(|it| cloud.snapshot(&it.id) != Some(it)).map(|it| &it.id);
+        let snapshot =
+            || self.snapshots.iter().find(|it| cloud.snapshot(&it.id) != Some(it)).map(|it| &it.id);
         let image = || self.images.iter().find(|it| cloud.image(&it.id) != Some(it)).map(|it| &it.id);
-        let interface = || {
-            self.interfaces.iter().find(|it| cloud.network_interface(&it.id) != Some(it)).map(|it| &it.id)
-        };
-        let instance = || self.instances.iter().find(|it| cloud.instance(&it.id) != Some(it)).map(|it| &it.id);
+        let interface =
+            || self.interfaces.iter().find(|it| cloud.network_interface(&it.id) != Some(it)).map(|it| &it.id);
+        let instance =
+            || self.instances.iter().find(|it| cloud.instance(&it.id) != Some(it)).map(|it| &it.id);
         volume.or_else(snapshot).or_else(image).or_else(interface).or_else(instance).map(String::as_str)
     }
 

@@ -8,9 +8,9 @@ use jiff::SignedDuration;
 use perennial_cloud::model::InstanceState;
 use perennial_core::names::TAG_DEPLOYMENT;
 
+use crate::account::{NODE, item, item_of};
 use crate::faults::Plan;
 use crate::run::{DEPLOYMENT, Delivery, Run};
-use crate::account::{NODE, item, item_of};
 
 /// What one recovery took.
 struct Recovery {
@@ -92,7 +92,10 @@ fn recovery(seed: u64, delivery: Delivery) -> Result<Recovery, String> {
     let mut copied = SignedDuration::ZERO;
     let up = |run: &Run| {
         let world = run.world.0.borrow();
-        let mut ours = world.cloud.live_instances().filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
+        let mut ours = world
+            .cloud
+            .live_instances()
+            .filter(|i| i.tags.get(TAG_DEPLOYMENT).is_some_and(|d| d == DEPLOYMENT));
         ours.find(|i| i.state == InstanceState::Running).and_then(|i| i.running_since)
     };
     let mut back = None;

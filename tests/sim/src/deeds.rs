@@ -54,7 +54,12 @@ impl Run {
 
     /// The verdict on a node's item.
     pub fn status(&self, node: &str) -> Value {
-        self.world.0.borrow().config.get(&format!("node#{node}")).map_or(Value::Null, |i| i["_status"].clone())
+        self.world
+            .0
+            .borrow()
+            .config
+            .get(&format!("node#{node}"))
+            .map_or(Value::Null, |i| i["_status"].clone())
     }
 
     /// Names the newest completed snapshot there is of a node as the recovery point to accept.
@@ -151,7 +156,9 @@ impl Run {
 
     /// Lets the kept interface of a node go with its instance.
     pub fn interface_goes_with_it(&mut self, node: &str) {
-        let Some(eni) = self.record(node).and_then(|r| r.network).map(|n| n.eni_id.to_string()) else { return };
+        let Some(eni) = self.record(node).and_then(|r| r.network).map(|n| n.eni_id.to_string()) else {
+            return;
+        };
         let held = self.world.0.borrow().cloud.network_interface(&eni).and_then(|i| i.attachment.clone());
         let Some(held) = held else { return };
         let change = InterfaceChange::DeleteOnTermination { attachment_id: held.id, value: true };
@@ -195,6 +202,7 @@ impl Run {
     /// Deletes the final snapshot, once its image lets go of it.
     pub fn delete_final(&mut self, node: &str) {
         let Some(id) = self.record(node).and_then(|r| r.finals.first()?.snapshot_id.clone()) else { return };
+        self.watch.took(id.as_str());
         for _ in 0..60 {
             match self.by_hand(|cloud| cloud.delete_snapshot(id.as_str())) {
                 Err(error) if error.code == "InvalidSnapshot.InUse" => {
@@ -208,6 +216,7 @@ impl Run {
     /// Deletes the newest rotated snapshot of a node.
     pub fn delete_newest_snapshot(&mut self, node: &str) {
         if let Some(id) = self.newest_point(node) {
+            self.watch.took(&id);
             let _ = self.by_hand(|cloud| cloud.delete_snapshot(&id));
         }
     }
@@ -237,7 +246,8 @@ impl Run {
 
     /// Deletes the launch template.
     pub fn delete_template(&mut self) {
-        let which = TemplateRef { id: Some(self.defaults.launch_template_id.clone()), ..TemplateRef::default() };
+        let which =
+            TemplateRef { id: Some(self.defaults.launch_template_id.clone()), ..TemplateRef::default() };
         let _ = self.by_hand(|cloud| cloud.delete_launch_template(&which));
     }
 
@@ -270,7 +280,8 @@ impl Run {
         let made = self.by_hand(|cloud| cloud.create_security_group("another", "another", Some(&vpc), &[]));
         let Ok(group) = made else { return };
         let data = LaunchSpec { security_group_ids: vec![group.id.clone()], ..self.template_data() };
-        let which = TemplateRef { id: Some(self.defaults.launch_template_id.clone()), ..TemplateRef::default() };
+        let which =
+            TemplateRef { id: Some(self.defaults.launch_template_id.clone()), ..TemplateRef::default() };
         let _ = self.by_hand(|cloud| cloud.create_launch_template_version(&which, None, data.clone()));
         self.notes.insert("group", group.id);
     }

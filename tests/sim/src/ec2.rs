@@ -359,7 +359,9 @@ impl Ec2 for SimEc2 {
     }
 
     async fn deregister_image(&self, id: &ImageId) -> Reply<()> {
-        self.change("EC2:DeregisterImage", id.to_string(), |cloud| cloud.deregister_image(id.as_str(), false)).await.map(|_| ())
+        self.change("EC2:DeregisterImage", id.to_string(), |cloud| cloud.deregister_image(id.as_str(), false))
+            .await
+            .map(|_| ())
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {

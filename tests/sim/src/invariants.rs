@@ -128,6 +128,10 @@ pub struct Watch {
     acknowledged: BTreeMap<String, u64>,
     /// Which node each volume and snapshot ever seen under its tags belongs to.
     known: BTreeMap<String, String>,
+    /// What the operator deleted and may only be gone later, such as a pending snapshot.
+    taken: BTreeSet<String>,
+    /// Nodes whose instance was proven good at the last look: within one invocation much can happen.
+    proven: BTreeSet<String>,
     /// Nodes whose last bytes the operator destroyed.
     lost: BTreeSet<String>,
     /// Nodes whose root the operator lets go with its instance.
@@ -163,7 +167,8 @@ impl Watch {
         let last = self.acknowledged.entry(node.to_owned()).or_default();
         if writes <= *last && !self.unkept.contains(node) {
             let found = writes - 1;
-            let broken = format!("1 no-byte-lost: {node}: the guest found {found} writes where it had made {last}");
+            let broken =
+                format!("1 no-byte-lost: {node}: the guest found {found} writes where it had made {last}");
             self.broken.get_or_insert(broken);
         }
         *last = writes;
@@ -182,6 +187,11 @@ impl Watch {
     /// The operator lets the node's root go with its instance: what is lost by that is the operator's.
     pub fn at_risk(&mut self, node: &str) {
         self.at_risk.insert(node.to_owned());
+    }
+
+    /// The operator deleted something.
+    pub fn took(&mut self, id: &str) {
+        self.taken.insert(id.to_owned());
     }
 
     /// Whether a volume or snapshot was ever seen under a node's tags.

@@ -103,7 +103,9 @@ fn seeds(options: &Options) -> ExitCode {
                         // The first few are told in full, and made small.
                         Err(problem) => match failed.fetch_add(1, Ordering::Relaxed) {
                             0..5 => println!("{}\n", explained(seed, problem)),
-                            _ => println!("seed {seed} failed; again with: make sim SEEDS=1 FIRST_SEED={seed}\n"),
+                            _ => println!(
+                                "seed {seed} failed; again with: make sim SEEDS=1 FIRST_SEED={seed}\n"
+                            ),
                         },
                     }
                 }

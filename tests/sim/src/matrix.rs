@@ -62,7 +62,9 @@ impl Share {
     fn has(self, story: usize, call: u64, fault: usize) -> bool {
         match self {
             Self::All => true,
-            Self::OneIn(n) => mix(mix(story as u64) ^ mix(call).rotate_left(8) ^ fault as u64).is_multiple_of(n),
+            Self::OneIn(n) => {
+                mix(mix(story as u64) ^ mix(call).rotate_left(8) ^ fault as u64).is_multiple_of(n)
+            }
         }
     }
 }
@@ -144,7 +146,9 @@ fn tell_one(n: usize, story: &Story, share: Share) -> Outcome {
                     outcome.failures += 1;
                     if outcome.failed.len() < 2 {
                         let (name, calls) = (story.name, straight.calls);
-                        outcome.failed.push(format!("{name}: {fault:?} at call {call} of {calls}: {problem}"));
+                        outcome
+                            .failed
+                            .push(format!("{name}: {fault:?} at call {call} of {calls}: {problem}"));
                     }
                 }
             }

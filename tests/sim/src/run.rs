@@ -17,10 +17,10 @@ use perennial_core::record::Record;
 use perennial_engine::Engine;
 use serde_json::Value;
 
+use crate::account::Foreign;
 use crate::clock::SimClock;
 use crate::ec2::SimEc2;
 use crate::faults::{Plan, mix};
-use crate::account::Foreign;
 use crate::invariants::Watch;
 use crate::store::Tables;
 use crate::world::{Handle, World};

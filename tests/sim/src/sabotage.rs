@@ -97,7 +97,12 @@ impl Defect {
     /// The defect that no story can show, and the guard that stands behind it.
     pub fn guarded_by(self) -> Option<&'static str> {
         match self {
-            Self::NoticeIsTheEnd => Some("the final snapshot and the launch wait for the volume to be available"),
+            Self::NoticeIsTheEnd => {
+                Some("the final snapshot and the launch wait for the volume to be available")
+            }
+            Self::LostWrite => Some(
+                "names are deterministic: whoever acts on a record that was not written makes nothing twice",
+            ),
             _ => None,
         }
     }

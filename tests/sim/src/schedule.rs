@@ -158,7 +158,8 @@ impl Schedule {
             1 => Plan::Overtake { seed, one_in: 10 + draw(4, 40) },
             _ => Plan::Random { seed, one_in: 8 + draw(4, 60), calls: 500 + draw(5, 3000) },
         };
-        let states = [None, Some("running"), Some("running"), Some("running"), Some("paused"), Some("deallocated")];
+        let states =
+            [None, Some("running"), Some("running"), Some("running"), Some("paused"), Some("deallocated")];
         Self {
             seed,
             nodes,

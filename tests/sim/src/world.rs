@@ -149,7 +149,9 @@ impl Handle {
         // That something to be deleted is not found means that it is gone: somebody was faster.
         let is_deletion = name.starts_with("EC2:Delete") || name == "EC2:DeregisterImage";
         let was_faster = is_deletion && fault == Fault::Refused(Class::NotFound);
-        if fault.has_effect() || was_faster {
+        if was_faster {
+            effect(&mut self.0.borrow_mut())?;
+        } else if fault.has_effect() {
             let _ = effect(&mut self.0.borrow_mut());
         }
         if fault.kills() {

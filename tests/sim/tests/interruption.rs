@@ -3,9 +3,9 @@
 use jiff::SignedDuration;
 use perennial_core::journal::Kind;
 use perennial_core::phase::Phase;
+use perennial_sim::account::{NODE, item};
 use perennial_sim::faults::{Fault, Plan};
 use perennial_sim::run::{Delivery, Run};
-use perennial_sim::account::{NODE, item};
 use serde_json::json;
 
 /// A node that has run for a while.

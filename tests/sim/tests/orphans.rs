@@ -9,10 +9,10 @@ use perennial_core::journal::{Kind, OwnEvent};
 use perennial_core::names::{Names, Purpose, TAG_DEPLOYMENT, TAG_LIFE, TAG_PURPOSE, Tags};
 use perennial_core::phase::Phase;
 use perennial_core::record::{Record, Superseded};
+use perennial_sim::account::{NODE, item};
 use perennial_sim::convert::tagged;
 use perennial_sim::faults::Plan;
 use perennial_sim::run::{DEPLOYMENT, Delivery, Run};
-use perennial_sim::account::{NODE, item};
 use serde_json::{Value, json};
 
 const MINUTES: fn(i64) -> SignedDuration = SignedDuration::from_mins;

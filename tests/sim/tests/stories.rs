@@ -17,7 +17,13 @@ fn tell_all(delivery: Delivery, faults: Plan) {
             (Err(problem), _) | (_, Err(problem)) => failed.push(format!("{}: {problem}", story.name)),
         }
     }
-    assert!(failed.is_empty(), "{} of {} stories failed:\n{}", failed.len(), all().len(), failed.join("\n\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {} stories failed:\n{}",
+        failed.len(),
+        all().len(),
+        failed.join("\n\n")
+    );
 }
 
 #[test]

@@ -128,7 +128,12 @@ const DONE: &str = "<Response><return>true</return></Response>";
 
 #[tokio::test(flavor = "current_thread")]
 async fn reads_by_tags_ask_for_all_of_them() {
-    let (ec2, sent) = ec2(vec![(200, "<R/>"), (200, "<R/>"), (200, "<R/>"), (200, "<R/>")]);
+    let (ec2, sent) = ec2(vec![
+        (200, "<DescribeInstancesResponse/>"),
+        (200, "<DescribeVolumesResponse/>"),
+        (200, "<DescribeNetworkInterfacesResponse/>"),
+        (200, "<DescribeImagesResponse/>"),
+    ]);
     let tagged = Tagged { life: Some(("db", "life1")), key: Some("k"), ..Tagged::of("prod") };
     assert!(ec2.instances_tagged(&tagged).await.unwrap().is_empty());
     assert!(ec2.volumes_tagged(&tagged).await.unwrap().is_empty());

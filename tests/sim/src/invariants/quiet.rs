@@ -46,7 +46,8 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     }
     let older = record.superseded.iter().any(|s| !matches!(s, Superseded::Volume(_)));
     let rotated = || world.cloud.snapshots().any(|s| is_rotated(s, record));
-    let tidy = |goal| record.goal == goal && code.is_none() && !older && (record.image.is_none() || !rotated());
+    let tidy =
+        |goal| record.goal == goal && code.is_none() && !older && (record.image.is_none() || !rotated());
     match record.phase {
         Phase::Running => record.work_at.is_none() && !record.is_unwanted(),
         Phase::Paused => tidy(DesiredState::Paused) && has_image(world, record),
@@ -104,9 +105,8 @@ pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
             // The newest one may have completed since the last pass.
             Phase::Running if n > keep + 1 => return Some(format!("{node}: {n} snapshots, not {keep}")),
             Phase::Paused | Phase::Deallocated if record.image.is_some() => {
-                let is = |tags: &Tags, purpose: &str| {
-                    of_life(tags, record) && tag(tags, TAG_PURPOSE) == purpose
-                };
+                let is =
+                    |tags: &Tags, purpose: &str| of_life(tags, record) && tag(tags, TAG_PURPOSE) == purpose;
                 let finals = world.cloud.snapshots().filter(|s| is(&s.tags, "final"));
                 let finals = finals.filter(|s| !aside(record, &s.id)).count();
                 let images = world.cloud.images().filter(|i| is(&i.tags, "image"));

@@ -199,11 +199,14 @@ fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
 /// free volume.
 pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
     let gone = watch.kept.iter().find(|(id, kept)| {
-        kept.purpose != "adopted" && !exists(&world.cloud, id) && !may_go(world, id, kept)
+        let is_gone = !exists(&world.cloud, id) && !watch.taken.contains(*id);
+        kept.purpose != "adopted" && is_gone && !watch.proven.contains(&kept.node) && !may_go(world, id, kept)
     });
     if let Some((id, kept)) = gone {
         return Some(format!("{id}, {} of {}, went before its time", kept.purpose, kept.node));
     }
+    let nodes = world.records.iter().filter(|(_, record)| record.phase == Phase::Running);
+    watch.proven = nodes.map(|(node, _)| node).filter(|node| proven(&world.cloud, node)).cloned().collect();
     watch.kept.retain(|id, kept| kept.purpose == "adopted" || exists(&world.cloud, id));
     for (id, tags, doomed, taken_of) in watched(&world.cloud) {
         if let Some(kept) = watch.kept.get_mut(id) {
@@ -243,7 +246,9 @@ fn may_go(world: &World, id: &str, kept: &Kept) -> bool {
         Phase::Purging | Phase::Gone => {
             record.goal != DesiredState::Released && record.config().retention.delete.contains(&kind)
         }
-        Phase::Paused | Phase::Deallocated => kind != Retained::Volumes && has_newer(&world.cloud, record, id),
+        Phase::Paused | Phase::Deallocated => {
+            kind != Retained::Volumes && has_newer(&world.cloud, record, id)
+        }
         _ => proven(&world.cloud, &kept.node),
     }
 }
@@ -283,7 +288,8 @@ pub(super) fn foreign(watch: &mut Watch, world: &World) -> Option<String> {
 pub(super) fn rotation(watch: &mut Watch, world: &World) -> Option<String> {
     for (node, record) in &world.records {
         let keep = record.config().persist.root.as_ref().map(|root| root.keep as usize);
-        let is_resting = matches!(record.phase, Phase::Paused | Phase::Deallocated) || record.phase.is_final();
+        let is_resting =
+            matches!(record.phase, Phase::Paused | Phase::Deallocated) || record.phase.is_final();
         let Some(keep) = keep.filter(|_| !is_resting) else {
             watch.full.retain(|(of, _)| of != node);
             continue;
@@ -312,7 +318,8 @@ pub(super) fn appointment(_: &mut Watch, world: &World) -> Option<String> {
             return Some(format!("{} is {} and nothing will look at it again", record.name, record.phase));
         }
         let blocked = record.blocked.as_ref();
-        if let Some(bare) = blocked.filter(|b| b.remedy.is_empty() || b.message.is_empty() || b.code.is_empty())
+        if let Some(bare) =
+            blocked.filter(|b| b.remedy.is_empty() || b.message.is_empty() || b.code.is_empty())
         {
             return Some(format!("{} is blocked ({}) without a remedy", record.name, bare.code));
         }

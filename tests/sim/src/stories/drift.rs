@@ -83,7 +83,9 @@ fn tags_and_type_are_new(run: &Run) -> bool {
     let network = world.records.get(NODE).and_then(|r| r.network.clone());
     let interface = network.and_then(|n| world.cloud.network_interface(n.eni_id.as_str()));
     let tagged = |tags: &perennial_cloud::model::Tags| tags.get("team").is_some_and(|team| team == "blue");
-    instance.instance_type == "c5.large" && tagged(&instance.tags) && interface.is_some_and(|i| tagged(&i.tags))
+    instance.instance_type == "c5.large"
+        && tagged(&instance.tags)
+        && interface.is_some_and(|i| tagged(&i.tags))
 }
 
 pub(super) const STORIES: &[Story] = &[
@@ -127,7 +129,8 @@ pub(super) const STORIES: &[Story] = &[
             Do(|run| run.terminate(NODE)),
             DATA_MISSING,
             Must("candidates are named", |run| {
-                record_of(run, |r| r.blocked.as_ref().is_some_and(|b| b.message.contains("snap-"))) == Some(true)
+                record_of(run, |r| r.blocked.as_ref().is_some_and(|b| b.message.contains("snap-")))
+                    == Some(true)
             }),
             Do(|run| run.restore_from_newest(NODE)),
             RUNS_AGAIN,
@@ -328,7 +331,11 @@ pub(super) const STORIES: &[Story] = &[
             RECYCLE,
             RUNS_AGAIN,
             Must("it runs that image", |run| runs_image(run, "image")),
-            Do(|run| run.edit(NODE, |item| item["persist"] = json!({"root": {"snapshotEvery": "2m"}, "network": {}}))),
+            Do(|run| {
+                run.edit(NODE, |item| {
+                    item["persist"] = json!({"root": {"snapshotEvery": "2m"}, "network": {}})
+                })
+            }),
             Minutes(5),
             RUNS,
             Do(|run| run.interrupt(NODE, true)),

@@ -18,8 +18,9 @@ const IMAGING: Act = Until("its image is made", |run| past(run, Phase::Imaging))
 
 /// Whether the node stands there, or has come by already: under faults a phase may pass within a tick.
 fn past(run: &Run, phase: Phase) -> bool {
-    record_of(run, |record| record.phase == phase || record.cycle > 1 || record.durations.contains_key(&phase))
-        == Some(true)
+    record_of(run, |record| {
+        record.phase == phase || record.cycle > 1 || record.durations.contains_key(&phase)
+    }) == Some(true)
 }
 
 fn suspend(run: &mut Run, suspend: bool) {
@@ -93,16 +94,7 @@ pub(super) const STORIES: &[Story] = &[
     },
     Story {
         name: "item deleted while imaging and put back",
-        acts: &[
-            PUT,
-            RUNS,
-            TERMINATE,
-            IMAGING,
-            Do(|run| run.delete_item(NODE)),
-            Minutes(4),
-            PUT,
-            RUNS_AGAIN,
-        ],
+        acts: &[PUT, RUNS, TERMINATE, IMAGING, Do(|run| run.delete_item(NODE)), Minutes(4), PUT, RUNS_AGAIN],
     },
     Story {
         name: "paused while blocked for want of capacity",

@@ -62,6 +62,19 @@ pub(super) const STORIES: &[Story] = &[
         ],
     },
     Story {
+        name: "interrupted, without a kept interface",
+        acts: &[
+            Do(|run| {
+                let mut item = item_of(run, NODE);
+                item["persist"] = json!({"root": {"snapshotEvery": "2m"}});
+                run.put(item);
+            }),
+            RUNS,
+            Do(|run| run.interrupt(NODE, true)),
+            RUNS_AGAIN,
+        ],
+    },
+    Story {
         name: "interrupted twice in a row",
         acts: &[
             PUT,
@@ -89,7 +102,10 @@ pub(super) const STORIES: &[Story] = &[
         ],
     },
     Story { name: "paused", acts: &[PUT, RUNS, Minutes(3), PAUSE, RESTS] },
-    Story { name: "paused and resumed", acts: &[PUT, RUNS, Minutes(3), Do(remember), PAUSE, RESTS, RUN, RUNS_AGAIN, SAME] },
+    Story {
+        name: "paused and resumed",
+        acts: &[PUT, RUNS, Minutes(3), Do(remember), PAUSE, RESTS, RUN, RUNS_AGAIN, SAME],
+    },
     Story {
         name: "paused, resumed, paused",
         acts: &[PUT, RUNS, PAUSE, RESTS, RUN, RUNS_AGAIN, Minutes(3), PAUSE, RESTS],
@@ -102,14 +118,7 @@ pub(super) const STORIES: &[Story] = &[
     },
     Story {
         name: "deallocated and purged",
-        acts: &[
-            PUT,
-            RUNS,
-            DEALLOCATE,
-            DEALLOCATED,
-            GONE,
-            Must("nothing is left", |run| left(run) == [0; 4]),
-        ],
+        acts: &[PUT, RUNS, DEALLOCATE, DEALLOCATED, GONE, Must("nothing is left", |run| left(run) == [0; 4])],
     },
     Story {
         name: "purged of images and snapshots only",
@@ -143,7 +152,9 @@ pub(super) const STORIES: &[Story] = &[
                 let images = world.cloud.images().filter(|image| made(&image.id));
                 left(run) == [0; 4]
                     && world.cloud.volume(&run.notes["root"]).is_none()
-                    && images.flat_map(|image| image.snapshot_ids()).any(|id| world.cloud.snapshot(id).is_some())
+                    && images
+                        .flat_map(|image| image.snapshot_ids())
+                        .any(|id| world.cloud.snapshot(id).is_some())
             }),
         ],
     },
@@ -254,7 +265,9 @@ pub(super) const STORIES: &[Story] = &[
             Until("all run", |run| run.nodes().len() == 3 && quiet(run)),
             Do(|run| ["a", "b", "c"].into_iter().for_each(|node| run.delete_item(node))),
             Minutes(5),
-            Must("all still run", |run| run.world.0.borrow().records.values().all(|r| r.phase == Phase::Running)),
+            Must("all still run", |run| {
+                run.world.0.borrow().records.values().all(|r| r.phase == Phase::Running)
+            }),
             Do(|run| run.settings(json!({"confirmRemoval": 3}))),
             Until("all are deallocated", |run| {
                 run.world.0.borrow().records.values().all(|r| r.phase == Phase::Deallocated)
