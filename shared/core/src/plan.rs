@@ -94,12 +94,9 @@ pub fn plan(record: Record, seen: &Observation, scope: Scope<'_>) -> Result<Plan
     let mut draft = Draft::new(record, scope);
     // Each turn moves the node on by one phase at most; a life has no more phases than this.
     for _ in 0..Phase::ALL.len() {
-        if scope.suspended && draft.record.goal == DesiredState::Released && !draft.record.phase.is_final() {
-            // In purging no edit of the item could lift its own suspension any more.
-            let wait = draft.wait(limits::NEXT_TICK, "the suspension to be lifted, before it is let go of");
+        if let Some(wait) = draft.dismiss()? {
             return Ok(draft.done(wait));
         }
-        draft.dismiss()?;
         let phase = draft.record.phase;
         if !look(&draft.record, scope.deployment).is_covered_by(&seen.look) {
             return Ok(draft.done(Then::Look));
@@ -370,12 +367,18 @@ impl<'a> Draft<'a> {
     }
 
     /// Lets go of a node that is to be managed no longer, as soon as no launch of it is in the air.
-    fn dismiss(&mut self) -> Result<(), Illegal> {
+    fn dismiss(&mut self) -> Result<Option<Then>, Illegal> {
         let record = &self.record;
         if record.goal != DesiredState::Released || record.intent.is_some() || record.phase.is_final() {
-            return Ok(());
+            return Ok(None);
         }
-        self.signal(Signal::Dismissed, "desiredState is released: everything is left as it is")
+        if self.scope.suspended {
+            // In purging no edit of the item could lift its own suspension any more.
+            let wait = self.wait(limits::NEXT_TICK, "the suspension to be lifted, before it is let go of");
+            return Ok(Some(wait));
+        }
+        self.signal(Signal::Dismissed, "desiredState is released: everything is left as it is")?;
+        Ok(None)
     }
 
     /// Begins the next cycle: nothing of the last instance is left in it.

@@ -78,7 +78,9 @@ fn no_launch() -> Launch {
 }
 
 fn desired_state(top: &mut Reader<'_>) -> DesiredState {
-    let Some(text) = top.text("desiredState", "running, paused, deallocated or released") else { return DesiredState::default() };
+    let Some(text) = top.text("desiredState", "running, paused, deallocated or released") else {
+        return DesiredState::default();
+    };
     DesiredState::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or_else(|| {
         let allowed = "unknown state: write \"running\", \"paused\", \"deallocated\" or \"released\"";
         top.refuse("desiredState", &Value::from(text), allowed);
