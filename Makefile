@@ -48,10 +48,10 @@ e2e: ## Runs the end-to-end tests: the real binaries against the local cloud.
 	$(CARGO) test --workspace --test e2e
 
 sim: ## Runs the seeded fault simulation (SEEDS=how many FIRST_SEED=from which).
-	$(CARGO) run -p perennial-sim --profile sim -- --seeds $(SEEDS) --first-seed $(FIRST_SEED)
+	$(CARGO) run -p perennial-sim -- --seeds $(SEEDS) --first-seed $(FIRST_SEED)
 
 matrix: ## Breaks every call of every story of the simulation in every way (ONE_IN=n tells only one in n).
-	$(CARGO) run -p perennial-sim --profile sim -- matrix --one-in $(ONE_IN)
+	$(CARGO) run -p perennial-sim -- matrix --one-in $(ONE_IN)
 
 bench: ## Measures the budgets.
 	$(CARGO) run -p perennial-sim --release -- bench

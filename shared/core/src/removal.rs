@@ -41,7 +41,8 @@ pub fn vanished(record: Record, held: Option<usize>, scope: Scope<'_>) -> (Recor
     }
     match (held, known) {
         (Some(many), _) => unconfirmed(&mut draft, many),
-        (None, Some(since)) if now > since => {
+        // Two ticks that overlap are one look.
+        (None, Some(since)) if now.duration_since(since) >= limits::NEXT_TICK => {
             draft.record.goal = DesiredState::Deallocated;
             draft.record.absent_since = Some(since);
             draft.record.not_before = None;
@@ -112,7 +113,7 @@ mod tests {
         let (once, _) = vanished(record(), None, at_minute(1));
         assert_eq!((once.goal, once.absent_since), (DesiredState::Running, Some(at_minute(1).now)));
         let (same, _) = vanished(once.clone(), None, at_minute(1));
-        assert_eq!(same.goal, DesiredState::Running, "the same look once more");
+        assert_eq!(same.goal, DesiredState::Running, "another tick at the same time");
         let (twice, entries) = vanished(once, None, at_minute(2));
         assert_eq!(twice.goal, DesiredState::Deallocated);
         assert!(entries[0].what.contains("its item was deleted"));

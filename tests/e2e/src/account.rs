@@ -243,7 +243,9 @@ impl Account {
     pub async fn state_keys(&self) -> BTreeSet<String> {
         let scanned = self.dynamodb("Scan", &json!({"TableName": self.table("state")})).await;
         let keys = items(&scanned["Items"]).iter().filter_map(|item| item["pk"]["S"].as_str());
-        keys.filter(|key| key.starts_with("node#") || key.starts_with("resource#")).map(str::to_owned).collect()
+        keys.filter(|key| key.starts_with("node#") || key.starts_with("resource#"))
+            .map(str::to_owned)
+            .collect()
     }
 
     async fn tagged(&self, action: &str, set: &str, node: &str, own: bool) -> Vec<Value> {

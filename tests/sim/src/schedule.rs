@@ -320,7 +320,7 @@ fn put(run: &mut Run, node: &str) {
 /// # Errors
 /// What was not as it must be; of a schedule the smallest one that fails.
 pub fn of_seed(seed: u64) -> Result<Run, String> {
-    if seed % 4 != 0 {
+    if !seed.is_multiple_of(4) {
         return Schedule::of(seed).play();
     }
     let draw = |what: u64, n: u64| mix(seed ^ mix(what)) % n;
@@ -340,7 +340,7 @@ pub fn of_seed(seed: u64) -> Result<Run, String> {
 /// What to print of a seed that failed: the smallest run that still fails, and how to repeat it.
 pub fn explained(seed: u64, problem: String) -> String {
     let again = format!("again with: make sim SEEDS=1 FIRST_SEED={seed}");
-    if seed % 4 == 0 {
+    if seed.is_multiple_of(4) {
         return format!("seed {seed} failed; {again}\n{problem}");
     }
     let (least, problem) = Schedule::of(seed).shrunk(problem, 150);

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use perennial_core::journal::Kind;
 use perennial_core::phase::Phase;
 use perennial_sim::account::{NODE, item};
-use perennial_sim::faults::{Fault, Plan};
+use perennial_sim::faults::Plan;
 use perennial_sim::run::{Delivery, Run};
 use serde_json::json;
 

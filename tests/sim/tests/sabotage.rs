@@ -1,6 +1,8 @@
 //! Deliberate defects are seen, so that a run without complaint means something.
 
-use perennial_sim::faults::Plan;
+use jiff::SignedDuration;
+use perennial_cloud::model::Settings;
+use perennial_sim::faults::{Fault, Plan};
 use perennial_sim::run::{Delivery, Run};
 use perennial_sim::sabotage::Defect;
 use perennial_sim::stories::{Story, all};
@@ -34,7 +36,34 @@ fn caught(defect: Defect, plan: Plan, story: &Story) -> Option<String> {
 }
 
 fn first_caught(defect: Defect) -> Option<String> {
-    PLANS.into_iter().find_map(|plan| all().into_iter().find_map(|story| caught(defect, plan, story)))
+    let anywhere =
+        PLANS.into_iter().find_map(|plan| all().into_iter().find_map(|story| caught(defect, plan, story)));
+    anywhere.or_else(|| with_a_death(defect)).or_else(|| with_slow_snapshots(defect))
+}
+
+/// What is only seen when an invocation dies: what it had in mind is lost with it.
+fn with_a_death(defect: Defect) -> Option<String> {
+    let story = all().into_iter().find(|story| story.name == "interrupted, without a kept interface")?;
+    (0..80).find_map(|call| caught(defect, Plan::One(call, Fault::DieAfter), story))
+}
+
+/// What is only seen while snapshots are pending for long.
+fn with_slow_snapshots(defect: Defect) -> Option<String> {
+    let tell = |story: &Story, defect| {
+        let settings = Settings { snapshot_base: SignedDuration::from_secs(150), ..Settings::default() };
+        let run = Run::in_account(1, Delivery::Faithful, Plan::None, settings);
+        run.world.0.borrow_mut().defect = defect;
+        story.tell_in(run)
+    };
+    all().into_iter().find_map(|story| {
+        let problem = tell(story, Some(defect)).err().filter(|_| tell(story, None).is_ok())?;
+        let first = problem.lines().next().unwrap_or_default().to_owned();
+        Some(format!(
+            "{defect:?} ({}) was caught by \"{}\", slow snapshots: {first}",
+            defect.rule(),
+            story.name
+        ))
+    })
 }
 
 #[test]

@@ -24,6 +24,8 @@ enum Held {
     Soon(String),
     /// Something that an event or the tick will tell of.
     Later(String),
+    /// Something that reads do not show, for as long as they may lag.
+    Unsure(String),
     /// The launch made no volume at all.
     Nothing,
     /// The root volume is gone, and its last bytes with it.
@@ -58,6 +60,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         }
         Held::Soon(what) => Ok(overdue(draft, what, true)),
         Held::Later(what) => Ok(overdue(draft, what, false)),
+        Held::Unsure(what) => Ok(draft.expect(what)),
         Held::Lost(volume) => recovery::data_lost(draft, seen, volume),
         Held::Blocked(why) => Ok(draft.wait(limits::NEXT_TICK, why)),
     }
@@ -166,7 +169,7 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
         });
     }
     if !made.is_empty() && !draft.is_stalled(limits::QUIET) {
-        return Err(Held::Later("a read that shows which volume of the launch is the root".to_owned()));
+        return Err(Held::Unsure("a read that shows which volume of the launch is the root".to_owned()));
     }
     if !made.is_empty() {
         let message = "the ended instance left volumes, and none is provably its root".to_owned();
@@ -176,14 +179,14 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
     let ended = draft.record.instance.as_ref().and_then(|i| i.ended_at).unwrap_or(draft.record.phase_since);
     match draft.now().duration_since(ended) >= limits::QUIET {
         true => Err(Held::Nothing),
-        false => Err(Held::Later("ten minutes of reads that show no volume of the launch".to_owned())),
+        false => Err(Held::Unsure("ten minutes of reads that show no volume of the launch".to_owned())),
     }
 }
 
 /// Judges a root volume that a read did not show.
 fn missing_root(draft: &Draft<'_>, id: VolumeId, since: Timestamp) -> Held {
     if draft.now().duration_since(since) < limits::QUIET {
-        return Held::Later(format!("a read that shows the root volume {id}"));
+        return Held::Unsure(format!("a read that shows the root volume {id}"));
     }
     Held::Lost(id)
 }
@@ -299,7 +302,9 @@ fn missing_at_capture(draft: &mut Draft<'_>, seen: &Observation, volume: VolumeI
             draft.record.finals.clear();
             recovery::data_lost(draft, seen, volume)
         }
-        Held::Blocked(why) | Held::Later(why) | Held::Soon(why) => Ok(draft.wait(limits::NEXT_TICK, why)),
+        Held::Blocked(why) | Held::Later(why) | Held::Unsure(why) | Held::Soon(why) => {
+            Ok(draft.wait(limits::NEXT_TICK, why))
+        }
         Held::Free | Held::Nothing => Ok(Then::Look),
     }
 }

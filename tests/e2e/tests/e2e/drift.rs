@@ -122,7 +122,11 @@ async fn security_groups_changed(account: &Account) {
     let group = text(&made["groupId"]);
     template(account, "CreateLaunchTemplateVersion", tale.node, &group).await;
     ticks_pass(account, 2).await;
-    assert_ne!(account.interfaces(tale.node).await[0].groups, [group.clone()], "not before the next launch");
+    assert_ne!(
+        account.interfaces(tale.node).await[0].groups,
+        std::slice::from_ref(&group),
+        "not before the next launch"
+    );
     tale.edit(|item| item["recycle"] = json!(1)).await;
     let second = tale.runs(2).await;
     assert_eq!(second.interface, tale.first.interface, "the kept interface");

@@ -44,9 +44,7 @@ async fn volumes_and_interface_stay(account: &Account) {
     let volumes = account.ec2("DescribeVolumes", &[("VolumeId.1", &first.root)]).await;
     assert_eq!(volumes["volumeSet"][0]["status"], "available", "{volumes}");
     assert_eq!(account.writes(&first.root), tale.guest.stays()[0].last, "with every byte");
-    account
-        .ec2("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &first.interface)])
-        .await;
+    account.ec2("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &first.interface)]).await;
     account.try_ec2("DescribeSnapshots", &[("SnapshotId.1", &rest.last.id)]).await.unwrap_err();
     account.try_ec2("DescribeImages", &[("ImageId.1", &rest.image.id)]).await.ok();
     let events = ["Config Accepted", "Node Running", "Config Accepted", "Node Deallocated", "Node Purged"];

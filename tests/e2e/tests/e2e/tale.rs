@@ -4,7 +4,7 @@
 use perennial_e2e::{Account, Guest, Image, Instance, Snapshot};
 use serde_json::{Value, json};
 
-use crate::support::{completed, launches_for, only, running, told, types, verdict};
+use crate::support::{completed, launches_for, running, told, types, verdict};
 
 /// Completed snapshots that a node of a tale keeps.
 const KEEP: usize = 2;
@@ -142,7 +142,11 @@ impl<'a> Tale<'a> {
             })
             .await;
         assert_eq!(stays.len() as u64, instances, "the guest was on each instance: {stays:#?}");
-        assert_eq!(launches_for(self.account, self.node).len() as u64, instances, "and no other was launched");
+        assert_eq!(
+            launches_for(self.account, self.node).len() as u64,
+            instances,
+            "and no other was launched"
+        );
         now
     }
 

@@ -41,7 +41,9 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     if !record.outbox.is_empty() || !(has_item || given_up || unconfirmed) {
         return false;
     }
-    if record.config().suspend || (record.intent.is_none() && code == Some("data-missing")) {
+    if record.config().suspend
+        || (record.intent.is_none() && matches!(code, Some("data-missing" | "address-taken")))
+    {
         return true;
     }
     let older = record.superseded.iter().any(|s| !matches!(s, Superseded::Volume(_)));
@@ -130,6 +132,13 @@ fn aside(record: &Record, id: &str) -> bool {
     record.aside.iter().any(|resource| resource.id() == id)
 }
 
+/// Whether the journal takes something for gone: a read that lied leaves it to the orphan pass, a day later.
+fn believed_gone(world: &World, record: &Record, id: &str) -> bool {
+    let (key, said) = (record.name.key(), format!("{id} is gone"));
+    let entries = world.state.range((key.clone(), String::new())..).take_while(|((pk, _), _)| *pk == key);
+    entries.filter_map(|(_, entry)| entry["what"].as_str()).any(|what| what.contains(&said))
+}
+
 /// What a record knows of.
 fn known(record: &Record) -> BTreeSet<String> {
     let mut known = record.resources();
@@ -160,7 +169,12 @@ pub(super) fn reachable(_: &Watch, world: &World) -> Option<String> {
             return Some(format!("{id}, {purpose} of {node}, is left of a life that has ended"));
         }
         let rotated = Purpose::ROTATED.iter().any(|rotated| rotated.as_str() == purpose);
-        if !rotated && purpose != "adopted" && !known(record).contains(id) && !aside(record, id) {
+        if !rotated
+            && purpose != "adopted"
+            && !known(record).contains(id)
+            && !aside(record, id)
+            && !believed_gone(world, record, id)
+        {
             let cycle = tag(tags, TAG_CYCLE);
             return Some(format!("{id}, {purpose} of {node} in cycle {cycle}, is in no record"));
         }

@@ -195,7 +195,7 @@ fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
     all
 }
 
-/// 4. Root volumes, node images and final snapshots go only as they may; a final snapshot is taken of a
+/// Invariant 4: root volumes, node images and final snapshots go only as they may; a final snapshot is taken of a
 /// free volume.
 pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
     let gone = watch.kept.iter().find(|(id, kept)| {
