@@ -117,8 +117,8 @@ impl Ec2Adapter {
     }
 
     async fn images_where(&self, owner: Option<&str>, filters: Vec<Filter>) -> Reply<Vec<ImageFacts>> {
-        // A deprecated image can still be launched and so must be seen.
-        let images = self.client.describe_images().include_deprecated(true);
+        // A deprecated image can still be launched, and a disabled one still holds its snapshot.
+        let images = self.client.describe_images().include_deprecated(true).include_disabled(true);
         let images = images.set_owners(owner.map(|o| vec![o.to_owned()])).set_filters(Some(filters));
         let found = images.into_paginator().page_size(PAGE).items().send().try_collect().await;
         Ok(facts::all(&found.map_err(|e| failure(DESCRIBE_IMAGES, &e))?, "image", facts::image))

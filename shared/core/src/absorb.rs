@@ -25,6 +25,7 @@ pub fn absorb(record: Record, step: &Step, outcome: &Outcome, scope: Scope<'_>) 
 
 fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
     draft.record.not_before = None;
+    draft.record.clean_not_before = None;
     draft.record.stalled_since = None;
     match outcome {
         Outcome::Interface(facts) => {
@@ -135,6 +136,13 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             draft.record.handed_over.retain(|other| *other != listed);
         }
         Step::Terminate(_) | Step::Prune(_) | Step::Purge(_) if failure.class == Class::NotFound => {}
+        Step::Delete(_) | Step::Prune(_) => {
+            // Nothing waits for this, least of all what keeps data safe.
+            let not_before = draft.record.not_before;
+            rest_or_block(draft, step, failure);
+            draft.record.clean_not_before = draft.record.not_before;
+            draft.record.not_before = not_before;
+        }
         _ => rest_or_block(draft, step, failure),
     }
 }
@@ -151,7 +159,12 @@ fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             draft.block("step-stalled", failure.to_string(), remedy, limits::LADDER_REST);
         }
         Class::NotYet | Class::NotFound | Class::NameTaken => pause(draft, limits::NOT_YET_REST),
-        Class::Retry => pause(draft, limits::RETRY_SOON),
+        Class::Retry => {
+            if let Some(intent) = draft.record.intent.as_mut() {
+                intent.unanswered = true;
+            }
+            pause(draft, limits::RETRY_SOON);
+        }
         Class::TokenMismatch | Class::TokenSpent => {
             // What the token once made had other parameters; the orphan pass finds it by its tags.
             draft.record.attempts += 1;
@@ -205,7 +218,11 @@ fn launch_failed(draft: &mut Draft<'_>, failure: &Failure) {
             draft.block("quota", failure.to_string(), remedy, limits::LADDER_REST);
         }
         Class::Terminal | Class::AddressTaken | Class::NameTaken => {
-            draft.record.intent = None;
+            // Refused now; but an earlier try of the same request may have been answered to nobody.
+            match draft.record.intent.as_mut().filter(|intent| intent.unanswered) {
+                Some(intent) => intent.closed = Some(failure.to_string()),
+                None => draft.record.intent = None,
+            }
             let remedy =
                 "Mend what AWS names, in the launch template or in the node's item; it is tried again";
             draft.block("launch-refused", failure.to_string(), remedy, limits::REFUSED_REST);

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{InterfaceId, NodeName, VolumeId};
+use crate::ids::{InterfaceId, NodeName, Resource, VolumeId};
 use crate::limits::WORK_SHARDS;
 
 /// Tags as AWS has them.
@@ -72,17 +72,8 @@ impl Purpose {
         }
     }
 
-    /// What Perennial made, and so may delete when a life ends; something adopted never is.
-    pub const MADE: [Self; 8] = [
-        Self::Instance,
-        Self::Root,
-        Self::Interface,
-        Self::Periodic,
-        Self::Warning,
-        Self::Rebalance,
-        Self::Final,
-        Self::Image,
-    ];
+    /// The snapshots that Perennial takes.
+    pub const SNAPSHOTS: [Self; 4] = [Self::Periodic, Self::Warning, Self::Rebalance, Self::Final];
 
     /// Snapshots of these purposes are rotated together; no others are ever rotated.
     pub const ROTATED: [Self; 3] = [Self::Periodic, Self::Warning, Self::Rebalance];
@@ -120,6 +111,18 @@ impl<'a> Tagged<'a> {
             filters.push((TAG_PURPOSE, self.purposes.iter().map(|p| p.as_str()).collect()));
         }
         filters
+    }
+}
+
+/// What Perennial makes such a resource for, and so may delete it for at the end of a life. Backup
+/// products copy the tags of what they back up: a snapshot with a volume's purpose is not ours.
+pub fn made_for(resource: &Resource) -> &'static [Purpose] {
+    match resource {
+        Resource::Image(_) => &[Purpose::Image],
+        Resource::Snapshot(_) => &Purpose::SNAPSHOTS,
+        Resource::Volume(_) => &[Purpose::Root],
+        Resource::Interface(_) => &[Purpose::Interface],
+        Resource::Instance(_) => &[Purpose::Instance],
     }
 }
 

@@ -20,7 +20,7 @@ use crate::config::{DesiredState, Retained};
 use crate::ids::Resource;
 use crate::journal::Entry;
 use crate::limits;
-use crate::names::{Names, Purpose, has_key, has_purpose};
+use crate::names::{Names, Purpose, has_key, has_purpose, made_for};
 use crate::observation::{
     ImageFacts, InstanceFacts, InterfaceFacts, InterfaceState, Observation, SnapshotFacts, SnapshotState,
     VolumeFacts, VolumeState,
@@ -160,7 +160,7 @@ fn leftover(found: Found<'_>, deleted: &[Retained]) -> Finding {
         Found::Interface(_) => deletes(Retained::NetworkInterfaces),
         Found::Instance(_) => false,
     };
-    let made = Purpose::MADE.iter().any(|purpose| has_purpose(found.tags(), *purpose));
+    let made = made_for(&found.resource()).iter().any(|purpose| has_purpose(found.tags(), *purpose));
     match (was_to_go && made, found.is_free()) {
         (false, _) => Finding::Report("its life has ended, and its end was not to delete it".to_owned()),
         (true, false) => Finding::Report("its life has ended, but it is in use".to_owned()),

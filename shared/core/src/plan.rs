@@ -97,6 +97,7 @@ pub fn plan(record: Record, seen: &Observation, scope: Scope<'_>) -> Result<Plan
         if let Some(wait) = draft.dismiss()? {
             return Ok(draft.done(wait));
         }
+        recovery::give_up(&mut draft, seen)?;
         let phase = draft.record.phase;
         if !look(&draft.record, scope.deployment).is_covered_by(&seen.look) {
             return Ok(draft.done(Then::Look));
@@ -214,6 +215,7 @@ impl<'a> Draft<'a> {
         self.record.phase_since = now;
         self.record.reason = reason.into();
         self.record.not_before = None;
+        self.record.clean_not_before = None;
         self.record.stalled_since = None;
         self.note(format!("{from} → {to} after {spent} s: {}", self.record.reason));
         self.unblock();
@@ -311,6 +313,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Takes a step that clears away, unless the last try of one was answered with a pause. Clearing away
+    /// keeps nothing else waiting.
+    pub(crate) fn clear_away(&mut self, step: Step) -> Then {
+        match self.record.clean_not_before.filter(|until| *until > self.scope.now) {
+            Some(until) => self
+                .wait(until.duration_since(self.scope.now), format!("the next try at {until} to clear away")),
+            None => self.act(step),
+        }
+    }
+
     /// Whether what should have passed by itself has lasted so long that a person must be told.
     pub(crate) fn is_stalled(&mut self, patience: SignedDuration) -> bool {
         let now = self.scope.now;
@@ -348,6 +360,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn descends_from(&mut self, image: &ImageId) -> bool {
         let heir = self.record.image.as_ref().is_some_and(|own| own.id.as_ref() == Some(image));
         if !heir {
+            self.set_all_aside("the instance launched now does not descend from it");
             self.record.descent = self.record.cycle;
             self.record.restore = None;
             if let Some(lost) = self.record.lost.take() {

@@ -146,6 +146,9 @@ pub struct Record {
     /// No step is taken before this: a pause after a refusal or a "not yet".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Nothing is cleared away before this: a pause after a refusal, which holds nothing else back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_not_before: Option<Timestamp>,
     /// What keeps the node from going on, if anything does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
@@ -231,6 +234,7 @@ impl Record {
             claim: None,
             notice: None,
             not_before: None,
+            clean_not_before: None,
             blocked: None,
             work_at: Some(now),
             outbox: Vec::new(),

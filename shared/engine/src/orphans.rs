@@ -10,7 +10,7 @@ use futures::{StreamExt, join};
 use jiff::Timestamp;
 use perennial_core::ids::{NodeName, Resource};
 use perennial_core::limits;
-use perennial_core::names::{Names, Purpose, Tagged, whole_second};
+use perennial_core::names::{Names, Tagged, made_for, whole_second};
 use perennial_core::observation::Observation;
 use perennial_core::orphans::{
     Adoption, Finding, Found, Orphans, Sight, adopt, all, deleting, event, judge, tell,
@@ -330,7 +330,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     async fn delete_orphan(&self, resource: &Resource, names: &Names<'_>) -> bool {
-        match self.delete_ours(resource, names, &Purpose::MADE).await {
+        match self.delete_ours(resource, names, made_for(resource)).await {
             Ok(Outcome::NotOurs(why)) => {
                 tracing::warn!(resource = resource.id(), "left alone: {why}");
                 false

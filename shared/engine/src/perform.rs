@@ -3,7 +3,7 @@
 use perennial_core::failure::{Class, Failure};
 use perennial_core::guard::{self, Verdict};
 use perennial_core::ids::Resource;
-use perennial_core::names::{Names, Purpose, TAG_PREFIX, Tagged, Tags, has_key};
+use perennial_core::names::{Names, Purpose, TAG_PREFIX, Tagged, Tags, has_key, made_for};
 use perennial_core::step::{Outcome, SnapshotRequest, Step, Termination};
 
 use crate::Engine;
@@ -38,7 +38,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Step::Prune(id) => {
                 self.delete_ours(&Resource::Snapshot(id.clone()), names, &Purpose::ROTATED).await
             }
-            Step::Purge(resource) => self.delete_ours(resource, names, &Purpose::MADE).await,
+            Step::Purge(resource) => self.delete_ours(resource, names, made_for(resource)).await,
             Step::HandOver(resource) => self.hand_over_ours(resource, names).await,
         };
         outcome.unwrap_or_else(Outcome::Failed)

@@ -228,6 +228,16 @@ impl Run {
         }
     }
 
+    /// Puts root persistence into a node's item, or takes it out.
+    pub fn keep_root(&mut self, node: &str, keep: bool) {
+        self.edit(node, |item| {
+            item["persist"] = match keep {
+                true => json!({"root": {"snapshotEvery": "2m"}, "network": {}}),
+                false => json!({"network": {}}),
+            };
+        });
+    }
+
     /// Makes the root of a node larger and of another type.
     pub fn grow_root(&mut self, node: &str) {
         if let Some(id) = self.root(node) {

@@ -138,6 +138,9 @@ pub struct Watch {
     at_risk: BTreeSet<String>,
     /// Nodes whose root is not to be kept.
     unkept: BTreeSet<String>,
+    /// What held each node's bytes when its root was taken out of the item: some of it must stay until the
+    /// life ends, or until the root is kept again.
+    left_behind: BTreeMap<String, BTreeSet<String>>,
     /// The recovery point that each node was restored from at the operator's word.
     restored: BTreeMap<String, String>,
     /// Root volumes, node images and final snapshots seen so far.

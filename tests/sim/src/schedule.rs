@@ -27,6 +27,8 @@ pub enum Deed {
     Delete,
     /// Its item is given a value that is refused.
     Spoil,
+    /// Its root is to be kept, or no longer.
+    KeepRoot(bool),
     /// Its item is suspended, or no longer.
     Suspend(bool),
     /// All are suspended, or no longer.
@@ -72,7 +74,10 @@ pub enum Deed {
 }
 
 /// Deeds, the likely ones more than once.
-const DEEDS: [Deed; 42] = [
+const DEEDS: [Deed; 45] = [
+    Deed::KeepRoot(false),
+    Deed::KeepRoot(true),
+    Deed::KeepRoot(true),
     Deed::Put,
     Deed::Put,
     Deed::Want("running"),
@@ -294,6 +299,7 @@ impl Deed {
             Self::DeleteFinal => run.delete_final(node),
             Self::DeleteNewest => run.delete_newest_snapshot(node),
             Self::DeleteRoot => run.delete_root(node),
+            Self::KeepRoot(keep) => run.keep_root(node, keep),
             Self::Grow => run.grow_root(node),
             Self::Scarce => run.capacity(Some(0)),
             Self::Plenty => run.capacity(None),

@@ -98,9 +98,9 @@ fn of_launch(record: &Record, new: &NodeConfig) -> Vec<String> {
         notices
             .push("launch.image: has no effect on a node that has run while persist.root is on".to_owned());
     }
-    if has_instance && old.persist.root.is_some() && !keeps_root {
-        let notice = "persist.root: taken out: when the present instance ends, its root volume is kept aside, \
-                      and the next instance starts from the base image";
+    if has_run && old.persist.root.is_some() && !keeps_root {
+        let notice = "persist.root: taken out: the next instance starts from the base image, without the node's data; \
+                      its root volume, image and snapshots are kept aside until the node is purged or released";
         notices.push(notice.to_owned());
     }
     notices

@@ -108,11 +108,16 @@ pub fn put_in_force(record: &mut Record, accepted: Accepted, now: Timestamp) {
         // There is no instance yet that it could ask to replace.
         record.recycled = wanted.recycle;
     }
+    if wanted.desired_state != DesiredState::Deallocated {
+        // Wanted back in between, however briefly: retention counts anew from the next deallocation.
+        record.deallocated_at = None;
+    }
     record.goal = wanted.desired_state;
     record.config = accepted;
     record.absent_since = None;
     // What a person has just changed may be what the node was blocked on.
     record.not_before = None;
+    record.clean_not_before = None;
     record.work_at = Some(now);
 }
 

@@ -44,7 +44,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     }
     match held {
         Held::Free => {
-            released(draft)?;
+            released(draft, seen)?;
             Ok(Then::Look)
         }
         Held::Nothing => {
@@ -53,9 +53,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             draft.record.instance = None;
             draft.record.unseen = None;
             draft.signal(Signal::CameToNothing, why.clone())?;
-            let remedy =
-                "It is tried again; check the instance's state reason, KMS rights of the image above all";
-            draft.block("launch-failed", why, remedy, limits::LADDER_REST);
+            draft.block("launch-failed", why, LAUNCH_FAILED, limits::LADDER_REST);
             Ok(Then::Look)
         }
         Held::Soon(what) => Ok(overdue(draft, what, true)),
@@ -65,6 +63,9 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         Held::Blocked(why) => Ok(draft.wait(limits::NEXT_TICK, why)),
     }
 }
+
+const LAUNCH_FAILED: &str =
+    "It is tried again; check the instance's state reason, KMS rights of the image above all";
 
 fn overdue(draft: &mut Draft<'_>, what: String, soon: bool) -> Then {
     if draft.now().duration_since(draft.record.phase_since) >= limits::RELEASE_OVERDUE {
@@ -89,7 +90,14 @@ fn instance_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
 
 fn root_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
     if draft.record.config().persist.root.is_none() {
-        return Held::Free;
+        // Whether it outlives its instance is to be seen: it may have been kept until a moment ago.
+        let volume = draft.record.root.as_ref().and_then(|root| seen.volumes.get(&root.volume_id));
+        let ending = volume.is_some_and(|volume| volume.state == VolumeState::InUse);
+        return if ending {
+            Held::Soon("the root volume to go or to be free".to_owned())
+        } else {
+            Held::Free
+        };
     }
     if draft.record.root.is_none() {
         match find_root(draft, seen) {
@@ -164,6 +172,7 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
             device_name: device,
             shape: volume.shape.clone(),
             available_at: None,
+            swapped: false,
             missing_since: None,
             replaced_by: None,
         });
@@ -201,17 +210,23 @@ fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
 }
 
 /// Goes on from a free root: to its final snapshot, or straight to the next launch.
-fn released(draft: &mut Draft<'_>) -> Result<(), Illegal> {
+fn released(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), Illegal> {
     if draft.record.config().persist.root.is_none() {
         // The root may have outlived the instance, since it once was to be kept. The next one starts from
         // another image, so nothing it does can prove that this is not needed.
         draft.set_all_aside("root persistence is off");
-        if let Some(root) = &draft.record.root {
-            let root = Resource::Volume(root.volume_id.clone());
-            draft.set_aside(root, "root persistence is off; it may have gone with its instance");
+        let root = draft.record.root.as_ref().map(|root| root.volume_id.clone());
+        if let Some(root) = root.filter(|id| seen.volumes.contains_key(id)) {
+            draft.set_aside(Resource::Volume(root), "root persistence is off, and it outlived its instance");
         }
+        let ran = draft.record.instance.as_ref().is_some_and(|instance| instance.ran);
+        let why = draft.record.reason.clone();
         draft.begin_cycle();
-        return draft.signal(Signal::ReleasedBare, "nothing of the root is kept");
+        draft.signal(Signal::ReleasedBare, "nothing of the root is kept")?;
+        if !ran {
+            draft.block("launch-failed", why, LAUNCH_FAILED, limits::LADDER_REST);
+        }
+        return Ok(());
     }
     draft.supersede_parent();
     draft.signal(Signal::Released, "everything kept is free")

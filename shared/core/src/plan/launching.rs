@@ -38,14 +38,13 @@ pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     if let Some(then) = recovery::recover(draft, seen)? {
         return Ok(then);
     }
-    if draft.record.config().persist.network.is_some() {
-        let step = match &draft.record.network {
-            None => interface(draft, seen),
-            Some(_) => interface_free(draft, seen),
-        };
-        if let Some(then) = step {
-            return Ok(then);
-        }
+    let step = match (&draft.record.network, &draft.record.config().persist.network) {
+        (Some(_), _) => interface_free(draft, seen),
+        (None, Some(_)) => interface(draft, seen),
+        (None, None) => None,
+    };
+    if let Some(then) = step {
+        return Ok(then);
     }
     Ok(climb(draft, seen))
 }
@@ -79,8 +78,13 @@ fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
                 request.image_id
             ));
             let now = draft.now();
-            draft.record.intent =
-                Some(LaunchIntent { request: request.clone(), since: now, quiet_since: None, closed: None });
+            draft.record.intent = Some(LaunchIntent {
+                request: request.clone(),
+                since: now,
+                quiet_since: None,
+                unanswered: false,
+                closed: None,
+            });
             draft.act(Step::Launch(Box::new(request)))
         }
     }
@@ -151,6 +155,16 @@ fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
             if now.duration_since(since) < limits::QUIET {
                 return Some(draft.wait(limits::NEXT_TICK, format!("a read that shows {}", kept.eni_id)));
             }
+            let wanted = draft.record.config().persist.network.clone();
+            let other = wanted.as_ref().and_then(|network| network.private_ip);
+            if wanted.is_none() || other.is_some_and(|ip| ip != kept.private_ip) {
+                draft.note(format!(
+                    "{} is gone, and its address {} is not asked for",
+                    kept.eni_id, kept.private_ip
+                ));
+                draft.record.network = None;
+                return Some(Then::Look);
+            }
             // It was deleted; its address can be had again unless somebody took it.
             let groups = seen.template.as_ref().map(|t| t.groups.clone()).unwrap_or_default();
             let token = draft.names().interface(draft.record.attempts + 1, Some(&kept.eni_id));
@@ -208,6 +222,10 @@ fn follow_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal>
         && draft.record.goal == DesiredState::Running
         && now.duration_since(intent.since) < limits::LAUNCH_TOKEN_LIFE;
     if may_send {
+        // What became of the last try is not known, or it would not be sent again.
+        if let Some(sent) = draft.record.intent.as_mut() {
+            sent.unanswered = true;
+        }
         return Ok(draft.act(Step::Launch(Box::new(intent.request))));
     }
     if quiet(draft, now) {
@@ -256,6 +274,7 @@ pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         heir,
         platform: facts.platform.clone(),
         missing_since: None,
+        ran: false,
         ended_at: None,
         stop_noted: false,
         terminating: false,
@@ -275,6 +294,9 @@ fn watch(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
     };
     living::note_root(draft, facts);
     if facts.state == InstanceState::Running {
+        if let Some(instance) = draft.record.instance.as_mut() {
+            instance.ran = true;
+        }
         draft.signal(Signal::Up, format!("{} runs", facts.id))?;
         return Ok(Then::Look);
     }

@@ -6,7 +6,7 @@ use crate::guard::{self, Verdict};
 use crate::ids::Resource;
 use crate::journal::Kind;
 use crate::limits;
-use crate::names::Purpose;
+use crate::names::{Purpose, TAG_DEPLOYMENT, has_purpose};
 use crate::observation::{InstanceFacts, InstanceState, Observation, SnapshotState};
 use crate::phase::{Illegal, Signal};
 use crate::record::{Replacement, Root, Superseded};
@@ -21,6 +21,7 @@ pub(crate) fn note_root(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         device_name: seen.device.clone(),
         shape: Default::default(),
         available_at: None,
+        swapped: false,
         missing_since: None,
         replaced_by: None,
     };
@@ -36,7 +37,7 @@ pub(crate) fn note_root(draft: &mut Draft<'_>, facts: &InstanceFacts) {
     match &known.replaced_by {
         Some(first) if first.volume_id == seen.volume && first.seen_at < now => {
             let old = known.volume_id.clone();
-            draft.record.root = Some(root);
+            draft.record.root = Some(Root { swapped: true, ..root });
             draft.note(format!("{} is the root now", seen.volume));
             draft.set_aside(Resource::Volume(old), "it was the root until it was swapped by hand");
         }
@@ -93,8 +94,11 @@ fn unwanted(draft: &Draft<'_>) -> String {
 pub(super) fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<Then> {
     if draft.record.config().persist.root.is_some() {
         let root = facts.volumes.iter().find(|volume| volume.device == facts.root_device);
+        if root.is_some() {
+            draft.record.stalled_since = None;
+        }
         match root {
-            None => return Some(draft.poll("the instance to show its root volume")),
+            None => return Some(rootless(draft, facts)),
             Some(root) if root.delete_on_termination => {
                 let step =
                     Step::KeepVolumes { instance: facts.id.clone(), devices: vec![root.device.clone()] };
@@ -109,6 +113,16 @@ pub(super) fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<The
         Some(attachment) => Some(draft.act(Step::KeepInterface { interface: kept, attachment })),
         None => Some(draft.poll("the attachment of the kept interface")),
     }
+}
+
+/// Waits for an instance to show its root volume; somebody may have taken it off.
+fn rootless(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Then {
+    if draft.is_stalled(limits::QUIET) {
+        let message = format!("{} has had no root volume at {} for ten minutes", facts.id, facts.root_device);
+        let remedy = "Attach the root volume again; the node goes on by itself";
+        draft.block("root-detached", message, remedy, limits::LADDER_REST);
+    }
+    draft.poll("the instance to show its root volume")
 }
 
 /// Writes down size and performance of the root volume, for the image and the next root.
@@ -150,6 +164,11 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         });
     }
     if by_hand {
+        if facts.state == InstanceState::Stopped
+            && let Some(then) = secure(draft, facts)
+        {
+            return Ok(then);
+        }
         return Ok(draft.rest("the operator, who stopped the instance"));
     }
     note_root(draft, facts);
@@ -162,6 +181,9 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
             "a second read of the root volume that took the place of the known one",
         ));
     }
+    if let Some(then) = untagged(draft, seen) {
+        return Ok(then);
+    }
     // Only blocks of this phase's own steps can stand here, and those have just been passed.
     if draft.record.needless().is_empty() {
         draft.unblock();
@@ -169,6 +191,27 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         return Ok(draft.rest("nothing: all is well"));
     }
     Ok(clean(draft, seen))
+}
+
+/// Tells of a root that was put in by hand and lacks our tags: Perennial's rights do not reach it, so that
+/// no snapshot of it proves anything older needless.
+fn untagged(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    let root = draft.record.root.as_ref().filter(|root| root.swapped)?;
+    let volume = seen.volumes.get(&root.volume_id)?;
+    if volume.tags.get(TAG_DEPLOYMENT).is_some_and(|deployment| deployment == draft.scope.deployment) {
+        if let Some(root) = draft.record.root.as_mut() {
+            root.swapped = false;
+        }
+        return None;
+    }
+    let message = format!("the root volume {} was put in by hand and lacks Perennial's tags", volume.id);
+    let remedy = format!(
+        "Without them no snapshot of it is allowed: tag it with {TAG_DEPLOYMENT} = {}",
+        draft.scope.deployment
+    );
+    draft.block("root-untagged", message.clone(), &remedy, limits::UNPROVEN_REST);
+    draft.record.not_before = None;
+    Some(draft.wait(limits::UNPROVEN_REST, message))
 }
 
 /// Deletes what the present instance made needless, one thing at a time, once it is proven.
@@ -201,7 +244,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
             Some(Verdict::NotYet(why)) => {
                 return draft.wait(limits::NEXT_TICK, format!("{} may go, but {why}", word(&needless)));
             }
-            Some(Verdict::Go) => return draft.act(Step::Delete(needless)),
+            Some(Verdict::Go) => return draft.clear_away(Step::Delete(needless)),
         }
     }
     Then::Look
@@ -217,6 +260,8 @@ fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
                 && snapshot.state == SnapshotState::Completed
                 && snapshot.volume == root.volume_id
                 && names.owns(&snapshot.tags)
+                // A backup product copies a volume's tags, purpose and all, onto snapshots of its own.
+                && Purpose::SNAPSHOTS.iter().any(|purpose| has_purpose(&snapshot.tags, *purpose))
         })
 }
 

@@ -131,6 +131,7 @@ fn purging(record: &Record, look: &mut Look) {
 }
 
 fn running(record: &Record, look: &mut Look) {
+    look.volumes.extend(record.root.iter().filter(|root| root.swapped).map(|root| root.volume_id.clone()));
     if record.needless().is_empty() {
         return;
     }

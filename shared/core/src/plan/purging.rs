@@ -9,7 +9,7 @@ use crate::guard::{self, Verdict};
 use crate::ids::Resource;
 use crate::journal::Kind;
 use crate::limits;
-use crate::names::{Purpose, Tags, has_purpose};
+use crate::names::{Purpose, Tags, has_purpose, made_for};
 use crate::observation::{Observation, VolumeState};
 use crate::phase::{Illegal, Signal};
 use crate::step::Step;
@@ -63,7 +63,10 @@ fn left<'s>(draft: &Draft<'_>, seen: &'s Observation) -> Vec<(Resource, &'s Tags
     all.extend(seen.interfaces.values().map(|it| (Resource::Interface(it.id.clone()), &it.tags)));
     let alive = seen.instances.values().filter(|it| !it.state.has_ended());
     all.extend(alive.map(|it| (Resource::Instance(it.id.clone()), &it.tags)));
-    all.retain(|(_, tags)| names.owns(tags));
+    all.retain(|(resource, tags)| {
+        let ours = made_for(resource).iter().any(|purpose| has_purpose(tags, *purpose));
+        names.owns(tags) && (ours || has_purpose(tags, Purpose::Adopted))
+    });
     all
 }
 
@@ -87,16 +90,12 @@ fn fate(draft: &Draft<'_>, seen: &Observation, resource: &Resource, tags: &Tags)
     if !to_be_deleted {
         return Fate::HandedOver;
     }
-    let names = draft.names();
+    let (names, purposes) = (draft.names(), made_for(resource));
     let verdict = match resource {
-        Resource::Image(id) => seen.images.get(id).map(|it| guard::image(&names, it, &Purpose::MADE)),
-        Resource::Snapshot(id) => {
-            seen.snapshots.get(id).map(|it| guard::snapshot(&names, it, &Purpose::MADE))
-        }
-        Resource::Volume(id) => seen.volumes.get(id).map(|it| guard::volume(&names, it, &Purpose::MADE)),
-        Resource::Interface(id) => {
-            seen.interfaces.get(id).map(|it| guard::interface(&names, it, &Purpose::MADE))
-        }
+        Resource::Image(id) => seen.images.get(id).map(|it| guard::image(&names, it, purposes)),
+        Resource::Snapshot(id) => seen.snapshots.get(id).map(|it| guard::snapshot(&names, it, purposes)),
+        Resource::Volume(id) => seen.volumes.get(id).map(|it| guard::volume(&names, it, purposes)),
+        Resource::Interface(id) => seen.interfaces.get(id).map(|it| guard::interface(&names, it, purposes)),
         Resource::Instance(_) => None,
     };
     match verdict {

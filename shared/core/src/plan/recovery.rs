@@ -4,7 +4,8 @@
 //! alone, and then everything else is left where it is.
 
 use super::{Draft, Then};
-use crate::ids::VolumeId;
+use crate::config::DesiredState;
+use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::observation::{ImageState, Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
 use crate::phase::{Illegal, Signal};
@@ -118,10 +119,13 @@ fn capture_again(draft: &mut Draft<'_>, volume: &VolumeFacts, why: &str) -> Resu
         device_name: blueprint.device_name,
         shape: volume.shape.clone(),
         available_at: Some(draft.now()),
+        swapped: false,
         missing_since: None,
         replaced_by: None,
     });
     draft.record.lost = None;
+    // The operator's word was about the loss that is over now.
+    draft.record.restore = None;
     draft.record.image = None;
     draft.record.finals.clear();
     draft.signal(Signal::SnapshotLost, format!("{why}: {} is captured again", volume.id))?;
@@ -145,11 +149,35 @@ pub(super) fn data_lost(
         draft.record.root_shape = draft.record.root.as_ref().map(|root| root.shape.clone());
     }
     draft.record.lost = Some(Lost { volume_id: volume.clone(), since: now });
+    draft.record.restore = None;
     draft.supersede_parent();
     draft.begin_cycle();
-    draft.signal(Signal::DataLost, format!("{volume} is gone, and no snapshot holds its last bytes"))?;
+    draft.signal(Signal::DataLost, format!("no snapshot is known to hold the last bytes of {volume}"))?;
     Ok(Then::Look)
 }
+
+/// Takes a node on to its deallocation that cannot be captured until a person mends something. Its volume
+/// is captured if the node is wanted back; what there is of it is kept until then.
+pub(super) fn give_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), Illegal> {
+    let record = &draft.record;
+    let is_stuck =
+        record.blocked.as_ref().is_some_and(|blocked| MENDED_BY_HAND.contains(&blocked.code.as_str()));
+    let Some(root) = record.root.as_ref().filter(|_| is_stuck) else { return Ok(()) };
+    if record.goal == DesiredState::Deallocated && record.phase.after(Signal::DataLost).is_ok() {
+        let volume = root.volume_id.clone();
+        if let Some(other) = root.replaced_by.clone() {
+            draft
+                .set_aside(Resource::Volume(other.volume_id), "it may be the root, and the node is given up");
+        }
+        draft.note(format!("{volume} is kept as it is: it cannot be captured now, and the node is given up"));
+        data_lost(draft, seen, volume)?;
+    }
+    Ok(())
+}
+
+/// Blocks of an ended instance's node that no time lifts.
+const MENDED_BY_HAND: [&str; 5] =
+    ["snapshot-refused", "image-refused", "image-mismatch", "root-elsewhere", "root-changed"];
 
 /// Waits for the lost volume, or for the operator to accept an older recovery point.
 fn lost_root(draft: &mut Draft<'_>, seen: &Observation, lost: &Lost) -> Result<Then, Illegal> {

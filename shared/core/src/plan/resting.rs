@@ -130,14 +130,14 @@ fn tidy(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
             }
             Some(Verdict::NotOurs(why)) => draft.let_go(&older, &why),
             Some(Verdict::NotYet(why)) => return Some(draft.wait(limits::NEXT_TICK, why)),
-            Some(Verdict::Go) => return Some(draft.act(Step::Delete(older))),
+            Some(Verdict::Go) => return Some(draft.clear_away(Step::Delete(older))),
         }
     }
     let rotated: Vec<&SnapshotFacts> = seen.snapshots.values().filter(|s| is_rotated(draft, s)).collect();
     let names = draft.names();
     let free = rotated.iter().find(|s| guard::snapshot(&names, s, &Purpose::ROTATED) == Verdict::Go);
     match free.map(|snapshot| snapshot.id.clone()) {
-        Some(id) => Some(draft.act(Step::Prune(id))),
+        Some(id) => Some(draft.clear_away(Step::Prune(id))),
         None if rotated.is_empty() => None,
         None => Some(draft.wait(limits::NEXT_TICK, "older snapshots to complete, so that they can go")),
     }

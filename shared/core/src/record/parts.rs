@@ -55,6 +55,9 @@ pub struct Instance {
     /// When a read first did not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
+    /// Whether it was ever seen running.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ran: bool,
     /// When it was first seen ending or ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
@@ -77,6 +80,9 @@ pub struct Root {
     /// Its size and performance.
     #[serde(flatten)]
     pub shape: VolumeShape,
+    /// Whether it was put in the place of another one by hand, and may lack our tags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub swapped: bool,
     /// When it was first seen `available` after its instance had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_at: Option<Timestamp>,
@@ -239,6 +245,9 @@ pub struct LaunchIntent {
     /// Since when reads show nothing of a launch that must not be sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_since: Option<Timestamp>,
+    /// Whether a try of it was answered to nobody, so that a refusal of a later one proves nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswered: bool,
     /// Why it must not be sent again, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,

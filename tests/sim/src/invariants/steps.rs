@@ -66,13 +66,23 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
             watch.lost.remove(node);
             watch.at_risk.remove(node);
             watch.unkept.remove(node);
+            watch.left_behind.remove(node);
             watch.known.retain(|_, of| of != node);
         } else if record.config().persist.root.is_none() {
-            watch.unkept.insert(node.clone());
+            if watch.unkept.insert(node.clone()) && !watch.lost.contains(node) {
+                let whole = whole(watch, cloud, node);
+                watch.left_behind.entry(node.clone()).or_insert(whole);
+            }
         } else if let Some(root) = secured(cloud, node) {
             if watch.unkept.remove(node) {
                 // From here on it is kept, whatever was on the roots before it.
                 watch.acknowledged.insert(node.clone(), root.contents.writes);
+            }
+            let is_from = |left: &BTreeSet<String>| {
+                left.contains(&root.id) || root.contents.lineage.iter().any(|id| left.contains(id))
+            };
+            if watch.left_behind.get(node).is_some_and(is_from) {
+                watch.left_behind.remove(node);
             }
             watch.at_risk.remove(node);
         }
@@ -106,8 +116,23 @@ fn most(watch: &Watch, cloud: &Cloud) -> BTreeMap<String, u64> {
     most
 }
 
+/// The volumes and snapshots of a node that hold every acknowledged write of it.
+fn whole(watch: &Watch, cloud: &Cloud, node: &str) -> BTreeSet<String> {
+    let acknowledged = watch.acknowledged.get(node).copied().unwrap_or_default();
+    let volumes = cloud.volumes().map(|v| (&v.id, v.contents.writes));
+    let all = volumes.chain(cloud.snapshots().map(|s| (&s.id, s.contents.writes)));
+    let of_node = all.filter(|(id, writes)| {
+        *writes >= acknowledged && watch.known.get(*id).is_some_and(|known| known == node)
+    });
+    of_node.map(|(id, _)| id.clone()).collect()
+}
+
 /// 1. Some volume or snapshot of the node holds every acknowledged write.
 pub(super) fn bytes(watch: &mut Watch, world: &World) -> Option<String> {
+    let mut left = watch.left_behind.iter().filter(|(_, left)| !left.is_empty());
+    if let Some((node, left)) = left.find(|(_, left)| !left.iter().any(|id| exists(&world.cloud, id))) {
+        return Some(format!("{node}: {left:?}, left behind when its root was taken out, are gone"));
+    }
     let most = most(watch, &world.cloud);
     for (node, acknowledged) in &watch.acknowledged {
         let left = most.get(node).copied().unwrap_or_default();
@@ -127,6 +152,7 @@ pub(super) fn bytes(watch: &mut Watch, world: &World) -> Option<String> {
 pub(super) fn forgive(watch: &mut Watch, world: &World) {
     follow(watch, world);
     watch.kept.retain(|id, _| exists(&world.cloud, id));
+    watch.left_behind.retain(|_, left| left.iter().any(|id| exists(&world.cloud, id)));
     watch.newest.clear();
     watch.full.clear();
     let most = most(watch, &world.cloud);

@@ -54,6 +54,36 @@ pub(super) const STORIES: &[Story] = &[
             RESTS,
         ],
     },
+    Story {
+        name: "root taken out by mistake, put back before the instance ran",
+        acts: &[
+            PUT,
+            RUNS,
+            Minutes(5),
+            PAUSE,
+            RESTS,
+            Do(|run| {
+                let root = run.root(NODE).unwrap_or_default();
+                run.notes.insert("left behind", root);
+            }),
+            Do(|run| {
+                run.keep_root(NODE, false);
+                run.want(NODE, "running");
+            }),
+            LAUNCHING,
+            Do(|run| {
+                run.keep_root(NODE, true);
+                run.want(NODE, "paused");
+            }),
+            Minutes(15),
+            RUN,
+            Minutes(30),
+            Must("the root that was left behind is still there", |run| {
+                let left = &run.notes["left behind"];
+                run.world.0.borrow().cloud.volume(left).is_some()
+            }),
+        ],
+    },
     Story { name: "paused while launching", acts: &[PUT, LAUNCHING, PAUSE, RESTS] },
     Story { name: "deallocated while launching", acts: &[PUT, LAUNCHING, DEALLOCATE, DEALLOCATED] },
     Story {

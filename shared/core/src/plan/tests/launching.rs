@@ -159,3 +159,58 @@ fn a_thing_that_one_read_does_not_show_does_not_block() {
     assert!(plan.record.blocked.is_none());
     assert_eq!(decide(plan.record, 60, without).record.blocked.unwrap().code, "image-missing");
 }
+
+#[test]
+fn a_deleted_interface_of_a_node_that_keeps_none_any_more_is_let_go_of() {
+    let mut record = captured();
+    record.config.config.persist.network = None;
+    let no_eni = |seen: &mut Observation| {
+        kept(seen);
+        seen.interfaces.clear();
+    };
+    let mut second = 200;
+    for _ in 0..40 {
+        let plan = decide(record, second, no_eni);
+        record = plan.record;
+        if let Then::Act(s) = &plan.then {
+            let Step::Launch(request) = &**s else { panic!("{s:?}") };
+            assert!(matches!(request.network, LaunchNetwork::Fresh { .. }), "{:?}", request.network);
+            return;
+        }
+        second += 400;
+    }
+    panic!("{:?}", record.blocked);
+}
+
+#[test]
+fn another_address_is_used_once_the_kept_one_is_taken() {
+    let record = captured();
+    let no_eni = |seen: &mut Observation| {
+        kept(seen);
+        seen.interfaces.clear();
+    };
+    let plan = decide(record, 200, no_eni);
+    let plan = decide(plan.record, 801, no_eni);
+    let s = step(&plan).clone();
+    let mut record = fail(plan.record, &s, Class::AddressTaken, 802);
+    record.config.config.persist.network.as_mut().unwrap().private_ip = Some("10.0.1.77".parse().unwrap());
+    record.not_before = None;
+    let plan = decide(record, 900, no_eni);
+    let Step::CreateInterface(r) = step(&plan) else { panic!() };
+    assert_eq!(r.private_ip, Some("10.0.1.77".parse().unwrap()));
+}
+
+#[test]
+fn a_refused_repeat_of_an_unanswered_launch_is_still_looked_for() {
+    let (record, launch) = launching();
+    let Step::Launch(request) = &launch else { panic!("{launch:?}") };
+    let first = request.token.clone();
+    let record = fail(record, &launch, Class::Retry, 1); // timed out; it was launched
+    let plan = decide(record, 20, world); // reads lag
+    let record = fail(plan.record.clone(), step(&plan), Class::Terminal, 21); // rights were taken meanwhile
+    let plan = decide(record, 400, world);
+    assert!(matches!(plan.then, Then::Wait(_)), "the first try may have launched one: {:?}", plan.then);
+    assert!(plan.record.intent.is_some());
+    let plan = decide(plan.record, 400 + 601, world);
+    assert!(matches!(step(&plan), Step::Launch(next) if next.token != first), "ten quiet minutes later");
+}

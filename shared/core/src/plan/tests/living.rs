@@ -212,3 +212,51 @@ fn an_instance_that_turns_out_not_to_be_ours_is_not_terminated_and_reported() {
     assert_eq!(record.blocked.as_ref().unwrap().code, "terminate-refused");
     assert!(record.not_before.is_some_and(|at| at > scope(100).now));
 }
+
+#[test]
+fn a_refused_cleaning_does_not_hold_back_the_securing_of_the_root() {
+    let mut record = running();
+    record.superseded.push(Superseded::Volume(VolumeId::new("vol-0")));
+    let record =
+        fail(record, &Step::Delete(Superseded::Volume(VolumeId::new("vol-0"))), Class::Terminal, 100);
+    let plan = decide(record, 160, |seen| {
+        let mut facts = instance(InstanceState::Running);
+        facts.volumes[0].delete_on_termination = true;
+        seen.instances.insert(facts.id.clone(), facts);
+    });
+    assert!(matches!(&plan.then, Then::Act(s) if matches!(**s, Step::KeepVolumes{..})), "{:?}", plan.then);
+}
+
+#[test]
+fn an_instance_that_dies_at_once_is_not_launched_again_without_a_rest() {
+    let mut record = new_record();
+    record.config.config.persist.root = None;
+    for n in 0..20 {
+        let plan = decide(record, n * 10, world);
+        let s = step(&plan).clone();
+        let mut facts = instance(InstanceState::Pending);
+        facts.id = InstanceId::new(format!("i-{n}"));
+        facts.volumes[0].volume = VolumeId::new(format!("vol-{n}"));
+        facts.volumes[0].delete_on_termination = true;
+        record = absorb(plan.record, &s, &Outcome::Launched(Box::new(facts.clone())), scope(n * 10 + 1)).0;
+        let plan = decide(record, n * 10 + 5, |seen| {
+            world(seen);
+            seen.instances.insert(
+                facts.id.clone(),
+                gone(InstanceFacts {
+                    state: InstanceState::Terminated,
+                    state_reason: "Client.InternalError".into(),
+                    ..facts.clone()
+                }),
+            );
+        });
+        record = plan.record;
+        record.intent = None;
+        record.attempts = 0;
+        if let Some(blocked) = &record.blocked {
+            assert_eq!((blocked.code.as_str(), record.aside.len()), ("launch-failed", 0));
+            return;
+        }
+    }
+    panic!("launched 20 times in 200 s, aside: {}", record.aside.len());
+}

@@ -131,3 +131,15 @@ fn one_bare_look_is_not_enough() {
     assert_eq!(first.record.phase, Phase::Purging);
     assert_eq!(decide(first.record, 1045, nothing).record.phase, Phase::Gone);
 }
+
+#[test]
+fn a_backup_of_the_operators_with_copied_tags_is_not_purged() {
+    let mut record = wants(captured(), DesiredState::Deallocated);
+    record.phase = Phase::Purging;
+    let plan = decide(record, 1000, |seen| {
+        // a DLM or AWS Backup snapshot that carries the volume's tags
+        let own = snapshot("snap-dlm", SnapshotState::Completed, 90, tags(Purpose::Root, 1, "k"));
+        seen.snapshots.insert(own.id.clone(), own);
+    });
+    assert!(!matches!(plan.then, Then::Act(_)), "{:?}", plan.then);
+}

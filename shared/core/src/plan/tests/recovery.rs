@@ -131,3 +131,114 @@ fn a_loss_that_the_operator_answered_with_the_base_image_is_over() {
     record.config.config.persist.root = policy;
     assert_eq!(record.descent, record.cycle, "what comes now descends from the base image");
 }
+
+/// The same record, with root persistence in the item or not.
+fn lift_root(mut record: Record, on: bool) -> Record {
+    record.config.config.persist.root = if on { new_record().config.config.persist.root } else { None };
+    record.not_before = None;
+    record
+}
+
+#[test]
+fn what_a_base_instance_does_not_descend_from_stays_however_soon_it_ends() {
+    // paused with own image ami-n; root persistence taken out; resumed
+    let record = lift_root(captured(), false);
+    let launched = decide(record, 300, kept);
+    let Step::Launch(request) = step(&launched) else { panic!() };
+    assert_eq!(request.image_id.as_str(), "ami-base");
+    let mut facts = instance(InstanceState::Pending);
+    facts.id = InstanceId::new("i-2");
+    facts.volumes[0].volume = VolumeId::new("vol-2");
+    facts.volumes[0].delete_on_termination = false;
+    let (record, _) = absorb(
+        launched.record.clone(),
+        step(&launched),
+        &Outcome::Launched(Box::new(facts.clone())),
+        scope(301),
+    );
+    assert_eq!(record.cycle, 2);
+    // put back, and paused, before it is in running
+    let record = wants(lift_root(record, true), DesiredState::Paused);
+    let world2 = |state: InstanceState, vol: VolumeState| {
+        let facts = facts.clone();
+        move |seen: &mut Observation| {
+            kept(seen);
+            let mut facts = InstanceFacts { state, ..facts.clone() };
+            facts.tags = tags(Purpose::Instance, 2, "k2");
+            if state == InstanceState::Terminated {
+                facts = gone(facts);
+            }
+            seen.instances.insert(facts.id.clone(), facts);
+            let mut v = volume(vol);
+            v.id = VolumeId::new("vol-2");
+            v.tags = tags(Purpose::Root, 2, "k2");
+            seen.volumes.insert(v.id.clone(), v);
+            let mut s = snapshot("snap-2", SnapshotState::Completed, 500, tags(Purpose::Final, 2, "f2"));
+            s.volume = VolumeId::new("vol-2");
+            seen.snapshots.insert(s.id.clone(), s);
+            let own = image("ami-2", ImageState::Available);
+            seen.images.insert(own.id.clone(), ImageFacts { tags: tags(Purpose::Image, 2, "n2"), ..own });
+        }
+    };
+    let plan = decide(record, 320, world2(InstanceState::Running, VolumeState::InUse));
+    assert!(matches!(step(&plan), Step::Terminate(_)), "{:?}", plan.then);
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Done, scope(321));
+    let plan = decide(record, 400, world2(InstanceState::Terminated, VolumeState::Available));
+    let mut record = plan.record;
+    record.finals[0].snapshot_id = Some(SnapshotId::new("snap-2"));
+    record.finals[0].state = SnapshotState::Completed;
+    record.not_before = None;
+    let plan = decide(record, 600, world2(InstanceState::Terminated, VolumeState::Available));
+    let (record, _) =
+        absorb(plan.record.clone(), step(&plan), &Outcome::Image(ImageId::new("ami-2")), scope(601));
+    let plan = decide(record, 700, world2(InstanceState::Terminated, VolumeState::Available));
+    assert!(!matches!(plan.then, Then::Act(_)), "nothing of the node's data is deleted: {:?}", plan.then);
+    assert!(plan.record.aside.contains(&Resource::Image(ImageId::new("ami-n"))));
+}
+
+#[test]
+fn a_word_about_one_loss_does_not_answer_the_next() {
+    let gone_world = |seen: &mut Observation| {
+        kept(seen);
+        seen.images.retain(|i, _| i.as_str() == "ami-base");
+        seen.snapshots.clear();
+        seen.volumes.clear();
+    };
+    let first = decide(captured(), 200, gone_world);
+    let plan = decide(first.record, 200 + 601, gone_world);
+    assert_eq!(plan.record.blocked.as_ref().unwrap().code, "data-missing");
+    let mut record = plan.record;
+    record.restore = Some(SnapshotId::new("snap-p")); // pending or not shown yet
+    record.not_before = None;
+    let plan = decide(record, 900, |seen| {
+        gone_world(seen);
+        seen.volumes.insert(VolumeId::new("vol-1"), volume(VolumeState::Available));
+    });
+    assert_eq!(plan.record.phase, Phase::Capturing);
+    assert_eq!(plan.record.lost, None);
+    assert_eq!(plan.record.restore, None, "the word was about the loss that is over");
+}
+
+#[test]
+fn a_node_whose_image_is_refused_can_be_deallocated_and_is_captured_when_it_is_wanted_back() {
+    let plan = capturing();
+    let taken = snapshot("snap-1", SnapshotState::Pending, 101, tags(Purpose::Final, 1, "f"));
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken), scope(102));
+    let mut record = wants(record, DesiredState::Deallocated);
+    for n in 0..50 {
+        let plan = decide(record, 200 + n * 400, |seen| {
+            kept(seen);
+            seen.images.retain(|i, _| i.as_str() == "ami-base");
+        });
+        record = plan.record.clone();
+        if record.phase == Phase::Deallocated {
+            let back = decide(wants(record, DesiredState::Running), 30_000, kept);
+            assert!(matches!(step(&back), Step::Snapshot(_)), "{:?}", back.then);
+            return;
+        }
+        if let Then::Act(s) = &plan.then {
+            record = fail(record, s, Class::Terminal, 201 + n * 400);
+        }
+    }
+    panic!("{} {:?}", record.phase, record.blocked);
+}

@@ -133,3 +133,21 @@ fn an_edit_that_ends_the_retention_is_told_of_first() {
     assert_eq!(decide(record.clone(), OVER + 59, kept).record.phase, Phase::Deallocated);
     assert_eq!(decide(record, OVER + 60, kept).record.phase, Phase::Purging);
 }
+
+#[test]
+fn a_retention_counts_from_the_last_deallocation() {
+    let mut record = wants(captured(), DesiredState::Deallocated);
+    record = decide(record, 200, kept).record;
+    assert_eq!(record.phase, Phase::Deallocated);
+    let accept = |record: &mut Record, state: DesiredState, s: i64| {
+        let mut a = record.config.clone();
+        a.hash = format!("h{s}");
+        a.config.desired_state = state;
+        crate::config::transitions::put_in_force(record, a, at(s));
+    };
+    let late = 200 + 95 * 3600;
+    accept(&mut record, DesiredState::Running, late);
+    accept(&mut record, DesiredState::Deallocated, late + 30);
+    let plan = decide(record, late + 2 * 3600, kept);
+    assert_eq!(plan.record.phase, Phase::Deallocated);
+}

@@ -65,3 +65,21 @@ fn a_stopped_instance_is_terminated_as_it_is_and_a_stopping_one_waited_for() {
         assert!(acts || plan.record.work_at.is_some());
     }
 }
+
+#[test]
+fn a_stopped_instance_without_a_root_is_told_of() {
+    let mut record = wants(running(), DesiredState::Paused);
+    for n in 0..60 {
+        let plan = decide(record, 200 + n * 60, |seen| {
+            let mut facts = instance(InstanceState::Stopped);
+            facts.volumes.clear();
+            seen.instances.insert(facts.id.clone(), facts);
+        });
+        record = plan.record.clone();
+        if let Some(blocked) = &record.blocked {
+            assert_eq!(blocked.code, "root-detached");
+            return;
+        }
+    }
+    panic!("{} {:?}", record.phase, record.blocked);
+}
