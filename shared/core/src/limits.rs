@@ -26,8 +26,8 @@ pub const NEXT_TICK: SignedDuration = secs(45);
 pub const RETRY_SOON: SignedDuration = secs(15);
 /// How soon a step is tried again that met a resource still changing its state.
 pub const NOT_YET_REST: SignedDuration = secs(3);
-/// How often a running node is looked at whose cleaning up cannot be proven safe.
-pub const UNPROVEN_REST: SignedDuration = secs(5 * 60);
+/// How often a running node is looked at whose root Perennial has no rights to.
+pub const UNTAGGED_REST: SignedDuration = secs(5 * 60);
 /// How often a node that rests is looked at: whether what it is to be resumed from is still there.
 pub const RESTING_LOOK: SignedDuration = secs(5 * 60);
 /// How long the whole ladder rests after every rung was refused for want of capacity.

@@ -77,7 +77,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         names: &Names<'_>,
         purposes: &[Purpose],
     ) -> Reply<Outcome> {
-        let verdict = self.verdict(resource, names, purposes).await?;
+        // Only the deletion itself may say that there is nothing to delete.
+        let unread = |failure: Failure| match failure.class {
+            Class::NotFound => Failure { class: Class::Retry, ..failure },
+            _ => failure,
+        };
+        let verdict = self.verdict(resource, names, purposes).await.map_err(unread)?;
         let (ec2, go) = (&self.ec2, verdict == Some(Verdict::Go));
         match (verdict, resource) {
             (None, _) => Ok(Outcome::Done),

@@ -327,7 +327,7 @@ impl Ec2 for SimEc2 {
             device_name: request.root_device.clone(),
             ebs: Some(Ebs {
                 snapshot_id: Some(request.snapshot.to_string()),
-                volume_size: Some(unsigned(request.shape.size_gib)),
+                volume_size: Some(unsigned(request.shape.size_gib)).filter(|size| *size > 0),
                 volume_type: Some(request.shape.volume_type.clone()),
                 delete_on_termination: Some(true),
                 ..Ebs::default()

@@ -209,9 +209,9 @@ fn untagged(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
         "Without them no snapshot of it is allowed: tag it with {TAG_DEPLOYMENT} = {}",
         draft.scope.deployment
     );
-    draft.block("root-untagged", message.clone(), &remedy, limits::UNPROVEN_REST);
+    draft.block("root-untagged", message.clone(), &remedy, limits::UNTAGGED_REST);
     draft.record.not_before = None;
-    Some(draft.wait(limits::UNPROVEN_REST, message))
+    Some(draft.wait(limits::UNTAGGED_REST, message))
 }
 
 /// Deletes what the present instance made needless, one thing at a time, once it is proven.
@@ -225,17 +225,17 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     if !draft.record.instance.as_ref().is_some_and(|instance| instance.heir) {
         draft.set_all_aside("the present instance does not descend from it");
     }
+    if draft.record.config().persist.root.is_none() {
+        draft
+            .set_all_aside("root persistence is off: no snapshot of the present root will prove it needless");
+    }
     if draft.record.needless().is_empty() {
         return Then::Look;
     }
     if !proven(draft, seen) {
         let why =
             "both status checks and a completed snapshot of the present root, before anything older goes";
-        let rest = match draft.record.config().persist.root {
-            Some(_) => limits::NEXT_TICK,
-            None => limits::UNPROVEN_REST,
-        };
-        return draft.wait(rest, why);
+        return draft.wait(limits::NEXT_TICK, why);
     }
     for needless in draft.record.needless() {
         match verdict(draft, seen, &needless) {

@@ -156,12 +156,14 @@ pub(super) fn data_lost(
     Ok(Then::Look)
 }
 
-/// Takes a node on to its deallocation that cannot be captured until a person mends something. Its volume
-/// is captured if the node is wanted back; what there is of it is kept until then.
+/// Takes a node on to its deallocation that cannot be captured until a person mends something, if nobody
+/// has for ten minutes. Its volume is captured if the node is wanted back; what there is of it is kept until then.
 pub(super) fn give_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), Illegal> {
     let record = &draft.record;
-    let is_stuck =
-        record.blocked.as_ref().is_some_and(|blocked| MENDED_BY_HAND.contains(&blocked.code.as_str()));
+    let is_stuck = record.blocked.as_ref().is_some_and(|blocked| {
+        MENDED_BY_HAND.contains(&blocked.code.as_str())
+            && draft.now().duration_since(blocked.since) >= limits::QUIET
+    });
     let Some(root) = record.root.as_ref().filter(|_| is_stuck) else { return Ok(()) };
     if record.goal == DesiredState::Deallocated && record.phase.after(Signal::DataLost).is_ok() {
         let volume = root.volume_id.clone();
@@ -238,6 +240,10 @@ fn restored(draft: &mut Draft<'_>, snapshot: &SnapshotFacts) -> Result<Then, Ill
     draft.record.restored = draft.record.restore.take();
     draft.record.lost = None;
     draft.record.descent = draft.record.cycle;
+    if let Some(shape) = draft.record.root_shape.as_mut() {
+        // The volume may have grown since it was last described: the snapshot knows its own size.
+        shape.size_gib = 0;
+    }
     register_from(draft, snapshot);
     draft.signal(Signal::Restored, format!("restored from {} at the operator's word", snapshot.id))?;
     Ok(Then::Look)

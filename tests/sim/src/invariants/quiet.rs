@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use perennial_cloud::model::{ImageState, InstanceState, SnapshotState};
+use perennial_cloud::model::{ImageState, InstanceState, Snapshot, SnapshotState};
 use perennial_core::config;
 use perennial_core::config::DesiredState;
 use perennial_core::journal::Kind;
@@ -48,10 +48,16 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     }
     let older = record.superseded.iter().any(|s| !matches!(s, Superseded::Volume(_)));
     let rotated = || world.cloud.snapshots().any(|s| is_rotated(s, record));
-    let tidy =
-        |goal| record.goal == goal && code.is_none() && !older && (record.image.is_none() || !rotated());
+    // Without root persistence, or without a newest point, everything is left as it is.
+    let untouched = record.image.is_none() || record.config().persist.root.is_none();
+    let tidy = |goal| record.goal == goal && code.is_none() && (untouched || (!older && !rotated()));
     match record.phase {
-        Phase::Running => record.work_at.is_none() && !record.is_unwanted(),
+        Phase::Running => {
+            let keep = record.config().persist.root.as_ref().map_or(usize::MAX, |root| root.keep as usize);
+            let completed = |s: &&Snapshot| is_rotated(s, record) && s.state == SnapshotState::Completed;
+            let too_many = world.cloud.snapshots().filter(completed).count() > keep.saturating_add(1);
+            record.work_at.is_none() && !record.is_unwanted() && !too_many
+        }
         Phase::Paused => tidy(DesiredState::Paused) && has_image(world, record),
         Phase::Deallocated => tidy(DesiredState::Deallocated),
         Phase::Gone => true,
@@ -85,7 +91,10 @@ pub(super) fn bytes(watch: &Watch, world: &World) -> Option<String> {
         let held = match record.phase {
             Phase::Running => root.and_then(|id| world.cloud.volume(id)).map(|v| v.contents.writes),
             Phase::Paused | Phase::Deallocated if record.image.is_some() => {
-                last.and_then(|id| world.cloud.snapshot(id.as_str())).map(|s| s.contents.writes)
+                let last = last.and_then(|id| world.cloud.snapshot(id.as_str())).map(|s| s.contents.writes);
+                // What the operator took of a deallocated node is missed only when it is wanted back.
+                let volume = record.finals.first().map(|last| last.volume_id.as_str());
+                last.or(volume.and_then(|id| world.cloud.volume(id)).map(|v| v.contents.writes))
             }
             _ => continue,
         };
@@ -100,7 +109,7 @@ pub(super) fn bytes(watch: &Watch, world: &World) -> Option<String> {
 pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
     for (node, record) in &world.records {
         let Some(policy) = &record.config().persist.root else { continue };
-        let completed = |s: &&perennial_cloud::model::Snapshot| s.state == SnapshotState::Completed;
+        let completed = |s: &&Snapshot| s.state == SnapshotState::Completed;
         let line = world.cloud.snapshots().filter(|s| is_rotated(s, record));
         let (n, keep) = (line.filter(completed).count(), policy.keep as usize);
         match record.phase {
@@ -132,13 +141,6 @@ fn aside(record: &Record, id: &str) -> bool {
     record.aside.iter().any(|resource| resource.id() == id)
 }
 
-/// Whether the journal takes something for gone: a read that lied leaves it to the orphan pass, a day later.
-fn believed_gone(world: &World, record: &Record, id: &str) -> bool {
-    let (key, said) = (record.name.key(), format!("{id} is gone"));
-    let entries = world.state.range((key.clone(), String::new())..).take_while(|((pk, _), _)| *pk == key);
-    entries.filter_map(|(_, entry)| entry["what"].as_str()).any(|what| what.contains(&said))
-}
-
 /// What a record knows of.
 fn known(record: &Record) -> BTreeSet<String> {
     let mut known = record.resources();
@@ -148,6 +150,7 @@ fn known(record: &Record) -> BTreeSet<String> {
         Superseded::Snapshot(id) => id.to_string(),
     }));
     known.extend(record.finals.iter().filter_map(|last| last.failed.as_ref()).map(ToString::to_string));
+    known.extend(record.lost.iter().map(|lost| lost.volume_id.to_string()));
     known
 }
 
@@ -169,12 +172,7 @@ pub(super) fn reachable(_: &Watch, world: &World) -> Option<String> {
             return Some(format!("{id}, {purpose} of {node}, is left of a life that has ended"));
         }
         let rotated = Purpose::ROTATED.iter().any(|rotated| rotated.as_str() == purpose);
-        if !rotated
-            && purpose != "adopted"
-            && !known(record).contains(id)
-            && !aside(record, id)
-            && !believed_gone(world, record, id)
-        {
+        if !rotated && purpose != "adopted" && !known(record).contains(id) && !aside(record, id) {
             let cycle = tag(tags, TAG_CYCLE);
             return Some(format!("{id}, {purpose} of {node} in cycle {cycle}, is in no record"));
         }

@@ -129,6 +129,8 @@ fn whole(watch: &Watch, cloud: &Cloud, node: &str) -> BTreeSet<String> {
 
 /// 1. Some volume or snapshot of the node holds every acknowledged write.
 pub(super) fn bytes(watch: &mut Watch, world: &World) -> Option<String> {
+    let at_risk = &watch.at_risk;
+    watch.left_behind.retain(|node, _| !at_risk.contains(node));
     let mut left = watch.left_behind.iter().filter(|(_, left)| !left.is_empty());
     if let Some((node, left)) = left.find(|(_, left)| !left.iter().any(|id| exists(&world.cloud, id))) {
         return Some(format!("{node}: {left:?}, left behind when its root was taken out, are gone"));
