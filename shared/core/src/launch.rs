@@ -412,7 +412,7 @@ fn last_shape(record: &Record) -> Device {
     Device {
         // None of its own if it is restored from a snapshot of unknown size: then the snapshot's counts.
         size_gib: Some(size_gib).filter(|size| *size > 0),
-        volume_type: Some(volume_type.clone()),
+        volume_type: Some(volume_type.clone()).filter(|kind| !kind.is_empty()),
         iops: iops.filter(|_| matches!(volume_type.as_str(), "gp3" | "io1" | "io2")),
         throughput: throughput.filter(|_| volume_type == "gp3"),
         ..Device::default()

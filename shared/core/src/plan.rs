@@ -400,7 +400,10 @@ impl<'a> Draft<'a> {
         if let (Some(root), Some(instance)) = (&record.root, &record.instance) {
             let (device_name, platform) = (root.device_name.clone(), instance.platform.clone());
             record.blueprint = Some(Blueprint { device_name, platform });
-            record.root_shape = Some(root.shape.clone());
+            // An instance that ended before its root was described tells nothing of it.
+            if !root.shape.volume_type.is_empty() {
+                record.root_shape = Some(root.shape.clone());
+            }
         }
         record.cycle += 1;
         record.instance = None;

@@ -328,7 +328,7 @@ impl Ec2 for SimEc2 {
             ebs: Some(Ebs {
                 snapshot_id: Some(request.snapshot.to_string()),
                 volume_size: Some(unsigned(request.shape.size_gib)).filter(|size| *size > 0),
-                volume_type: Some(request.shape.volume_type.clone()),
+                volume_type: Some(request.shape.volume_type.clone()).filter(|kind| !kind.is_empty()),
                 delete_on_termination: Some(true),
                 ..Ebs::default()
             }),

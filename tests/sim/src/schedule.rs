@@ -321,6 +321,14 @@ fn put(run: &mut Run, node: &str) {
     run.put(item);
 }
 
+/// Stories in which an operator's deed that destroys data runs against the tick that would have mended it in
+/// time: told with one fault at a time, but not with so many that the tick comes too late.
+const RACES: [&str; 3] = [
+    "root swapped by hand",
+    "root to go with its instance, found by the tick, then terminated",
+    "image changed by taking the root out for one cycle",
+];
+
 /// The run of a seed: a story under random faults, or a random schedule.
 ///
 /// # Errors
@@ -330,7 +338,7 @@ pub fn of_seed(seed: u64) -> Result<Run, String> {
         return Schedule::of(seed).play();
     }
     let draw = |what: u64, n: u64| mix(seed ^ mix(what)) % n;
-    let stories = all();
+    let stories: Vec<_> = all().into_iter().filter(|story| !RACES.contains(&story.name)).collect();
     let story = stories[(seed / 4 % stories.len() as u64) as usize];
     let delivery = match draw(2, 6) {
         0 => Delivery::Doubled,

@@ -215,9 +215,9 @@ fn released(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), Illegal> {
         // The root may have outlived the instance, since it once was to be kept. The next one starts from
         // another image, so nothing it does can prove that this is not needed.
         draft.set_all_aside("root persistence is off");
-        let root = draft.record.root.as_ref().map(|root| root.volume_id.clone());
-        if let Some(root) = root.filter(|id| seen.volumes.contains_key(id)) {
-            draft.set_aside(Resource::Volume(root), "root persistence is off, and it outlived its instance");
+        for volume in outlived(draft, seen) {
+            draft
+                .set_aside(Resource::Volume(volume), "root persistence is off, and it outlived its instance");
         }
         let ran = draft.record.instance.as_ref().is_some_and(|instance| instance.ran);
         let why = draft.record.reason.clone();
@@ -232,6 +232,18 @@ fn released(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), Illegal> {
     draft.signal(Signal::Released, "everything kept is free")
 }
 
+/// The volumes of an ended instance that are still there, its root above all: one that nobody saw is found
+/// by the key of its launch.
+fn outlived(draft: &Draft<'_>, seen: &Observation) -> Vec<VolumeId> {
+    let (names, key) = (draft.names(), seen.look.volume_key.as_deref());
+    let root = draft.record.root.as_ref().map(|root| &root.volume_id);
+    let is_left = |volume: &&VolumeFacts| {
+        let is_keyed = key.is_some_and(|key| has_key(&volume.tags, key)) && names.owns(&volume.tags);
+        volume.state != VolumeState::Deleting && (Some(&volume.id) == root || is_keyed)
+    };
+    seen.volumes.values().filter(is_left).map(|volume| volume.id.clone()).collect()
+}
+
 /// Blocks a node whose record lacks what this phase is about.
 pub(super) fn unknown(draft: &mut Draft<'_>, message: &str) -> Then {
     let remedy = "Ask for help: nothing is deleted";
@@ -243,6 +255,10 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     let Some(root) = draft.record.root.clone() else {
         return Ok(unknown(draft, "the record names no root volume to capture"));
     };
+    if let (Some(root), Some(volume)) = (draft.record.root.as_mut(), seen.volumes.get(&root.volume_id)) {
+        // It may be made larger until the very last moment, and then so is its snapshot.
+        root.shape = volume.shape.clone();
+    }
     if draft.record.finals.is_empty() {
         draft.record.finals.push(FinalSnapshot {
             snapshot_id: None,

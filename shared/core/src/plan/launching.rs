@@ -293,11 +293,19 @@ fn watch(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
         Present::Otherwise(then) => return Ok(then),
     };
     living::note_root(draft, facts);
-    if facts.state == InstanceState::Running {
+    // One that was stopped by hand before it was seen running is ended as it is, if it is not wanted.
+    let ends = facts.state == InstanceState::Stopped && draft.record.is_unwanted();
+    if facts.state == InstanceState::Running || ends {
         if let Some(instance) = draft.record.instance.as_mut() {
             instance.ran = true;
         }
-        draft.signal(Signal::Up, format!("{} runs", facts.id))?;
+        draft.signal(
+            Signal::Up,
+            match ends {
+                true => format!("{} is stopped, and not wanted", facts.id),
+                false => format!("{} runs", facts.id),
+            },
+        )?;
         return Ok(Then::Look);
     }
     Ok(draft.expect(format!("{} to run", facts.id)))

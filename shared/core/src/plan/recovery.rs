@@ -146,7 +146,6 @@ pub(super) fn data_lost(
     if let (None, Some(root), Some(image)) = (&record.instance, &record.root, unseen) {
         let (device_name, platform) = (root.device_name.clone(), image.platform.clone());
         draft.record.blueprint = Some(Blueprint { device_name, platform });
-        draft.record.root_shape = draft.record.root.as_ref().map(|root| root.shape.clone());
     }
     draft.record.lost = Some(Lost { volume_id: volume.clone(), since: now });
     draft.record.restore = None;
@@ -231,7 +230,7 @@ fn candidates(draft: &Draft<'_>, seen: &Observation) -> String {
 /// Uses the recovery point that the operator chose. What else there is stays where it is: something newer
 /// than the chosen point may be among it.
 fn restored(draft: &mut Draft<'_>, snapshot: &SnapshotFacts) -> Result<Then, Illegal> {
-    if draft.record.blueprint.is_none() || draft.record.root_shape.is_none() {
+    if draft.record.blueprint.is_none() {
         let message = "the record does not tell how the lost root boots".to_owned();
         draft.block("image-missing", message.clone(), NO_BLUEPRINT, limits::REFUSED_REST);
         return Ok(draft.wait(limits::REFUSED_REST, message));
@@ -240,10 +239,8 @@ fn restored(draft: &mut Draft<'_>, snapshot: &SnapshotFacts) -> Result<Then, Ill
     draft.record.restored = draft.record.restore.take();
     draft.record.lost = None;
     draft.record.descent = draft.record.cycle;
-    if let Some(shape) = draft.record.root_shape.as_mut() {
-        // The volume may have grown since it was last described: the snapshot knows its own size.
-        shape.size_gib = 0;
-    }
+    // The volume may have grown since it was last described: the snapshot knows its own size.
+    draft.record.root_shape.get_or_insert_default().size_gib = 0;
     register_from(draft, snapshot);
     draft.signal(Signal::Restored, format!("restored from {} at the operator's word", snapshot.id))?;
     Ok(Then::Look)

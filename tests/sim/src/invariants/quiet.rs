@@ -58,7 +58,7 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
             let too_many = world.cloud.snapshots().filter(completed).count() > keep.saturating_add(1);
             record.work_at.is_none() && !record.is_unwanted() && !too_many
         }
-        Phase::Paused => tidy(DesiredState::Paused) && has_image(world, record),
+        Phase::Paused => tidy(DesiredState::Paused) && (untouched || has_image(world, record)),
         Phase::Deallocated => tidy(DesiredState::Deallocated),
         Phase::Gone => true,
         Phase::New
@@ -108,7 +108,9 @@ pub(super) fn bytes(watch: &Watch, world: &World) -> Option<String> {
 /// 6. No line has more than it is to keep, and a resting node has nothing but its final recovery point.
 pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
     for (node, record) in &world.records {
-        let Some(policy) = &record.config().persist.root else { continue };
+        let Some(policy) = record.config().persist.root.as_ref().filter(|_| !record.config().suspend) else {
+            continue;
+        };
         let completed = |s: &&Snapshot| s.state == SnapshotState::Completed;
         let line = world.cloud.snapshots().filter(|s| is_rotated(s, record));
         let (n, keep) = (line.filter(completed).count(), policy.keep as usize);
@@ -125,7 +127,8 @@ pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
                 let chosen = usize::from(record.restored.is_some());
                 // What was taken from a deallocated node is missed only when it is wanted back.
                 let has_image = images == 1 || (images == 0 && record.phase == Phase::Deallocated);
-                if n != 0 || !has_image || !(finals == 1 || finals + chosen == 1) {
+                let has_final = finals + chosen == 1 || (finals == 0 && record.phase == Phase::Deallocated);
+                if n != 0 || !has_image || !(finals == 1 || has_final) {
                     let what = format!("{n} rotated and {finals} final snapshots, {images} images");
                     return Some(format!("{node} is {} with {what}", record.phase));
                 }
@@ -172,7 +175,13 @@ pub(super) fn reachable(_: &Watch, world: &World) -> Option<String> {
             return Some(format!("{id}, {purpose} of {node}, is left of a life that has ended"));
         }
         let rotated = Purpose::ROTATED.iter().any(|rotated| rotated.as_str() == purpose);
-        if !rotated && purpose != "adopted" && !known(record).contains(id) && !aside(record, id) {
+        // While a node is suspended the orphan pass only tells of what it finds.
+        if !rotated
+            && !record.config().suspend
+            && purpose != "adopted"
+            && !known(record).contains(id)
+            && !aside(record, id)
+        {
             let cycle = tag(tags, TAG_CYCLE);
             return Some(format!("{id}, {purpose} of {node} in cycle {cycle}, is in no record"));
         }

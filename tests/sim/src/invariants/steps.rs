@@ -121,8 +121,14 @@ fn whole(watch: &Watch, cloud: &Cloud, node: &str) -> BTreeSet<String> {
     let acknowledged = watch.acknowledged.get(node).copied().unwrap_or_default();
     let volumes = cloud.volumes().map(|v| (&v.id, v.contents.writes));
     let all = volumes.chain(cloud.snapshots().map(|s| (&s.id, s.contents.writes)));
+    let goes_with_its_instance = |id: &str| {
+        let mut held = cloud.live_instances().flat_map(|i| i.block_devices.values());
+        held.any(|held| held.volume_id == id && held.delete_on_termination)
+    };
     let of_node = all.filter(|(id, writes)| {
-        *writes >= acknowledged && watch.known.get(*id).is_some_and(|known| known == node)
+        *writes >= acknowledged
+            && !goes_with_its_instance(id)
+            && watch.known.get(*id).is_some_and(|known| known == node)
     });
     of_node.map(|(id, _)| id.clone()).collect()
 }
