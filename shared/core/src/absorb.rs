@@ -8,7 +8,7 @@ use crate::ids::NodeName;
 use crate::journal::Entry;
 use crate::limits;
 use crate::names::Purpose;
-use crate::observation::SnapshotState;
+use crate::observation::{InterfaceFacts, SnapshotState};
 use crate::plan::{Draft, Scope, adopt, word};
 use crate::record::{Network, Record};
 use crate::step::{Outcome, Step, Termination};
@@ -23,21 +23,24 @@ pub fn absorb(record: Record, step: &Step, outcome: &Outcome, scope: Scope<'_>) 
     draft.into_parts()
 }
 
+/// Takes in the interface that the node keeps from now on.
+pub(crate) fn keep(draft: &mut Draft<'_>, facts: &InterfaceFacts) {
+    draft.note(format!("{} keeps the address {}", facts.id, facts.private_ip));
+    draft.record.network = Some(Network {
+        eni_id: facts.id.clone(),
+        private_ip: facts.private_ip,
+        subnet_id: facts.subnet.clone(),
+        zone: facts.zone.clone(),
+        missing_since: None,
+    });
+}
+
 fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
     draft.record.not_before = None;
     draft.record.clean_not_before = None;
     draft.record.stalled_since = None;
     match outcome {
-        Outcome::Interface(facts) => {
-            draft.note(format!("{} keeps the address {}", facts.id, facts.private_ip));
-            draft.record.network = Some(Network {
-                eni_id: facts.id.clone(),
-                private_ip: facts.private_ip,
-                subnet_id: facts.subnet.clone(),
-                zone: facts.zone.clone(),
-                missing_since: None,
-            });
-        }
+        Outcome::Interface(facts) => keep(draft, facts),
         Outcome::Launched(facts) => adopt(draft, facts),
         Outcome::Snapshot(facts) => {
             draft.note(format!("{} of {} is {}", facts.id, facts.volume, step.name()));

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use found::{Found, all, event};
 
 use crate::config::{DesiredState, Retained};
-use crate::ids::Resource;
+use crate::ids::{InterfaceId, Resource};
 use crate::journal::Entry;
 use crate::limits;
 use crate::names::{Names, Purpose, has_key, has_purpose, made_for};
@@ -91,6 +91,8 @@ pub enum Adoption {
     Superseded(Superseded),
     /// The instance of the present cycle.
     Instance(Box<InstanceFacts>),
+    /// The interface that the node was to keep.
+    Interface(Box<InterfaceFacts>),
 }
 
 /// Judges something found by its tags. `record` must be that of the node its tags name, read after it was
@@ -178,7 +180,7 @@ fn of_living(found: Found<'_>, record: &Record, seen: &Observation, sight: Sight
         Found::Volume(it) => volume(it, record, &names, seen),
         Found::Snapshot(it) => snapshot(it, record, &names),
         Found::Image(it) => image(it, record, &names),
-        Found::Interface(it) => interface(it, record, &names),
+        Found::Interface(it) => interface(it, record, &names, seen),
     }
 }
 
@@ -318,7 +320,7 @@ fn of_step_of(
     }
 }
 
-fn interface(facts: &InterfaceFacts, record: &Record, names: &Names<'_>) -> Finding {
+fn interface(facts: &InterfaceFacts, record: &Record, names: &Names<'_>, seen: &Observation) -> Finding {
     let found = Found::Interface(facts);
     let kept = record.network.as_ref();
     let mut lost = vec![None];
@@ -329,8 +331,16 @@ fn interface(facts: &InterfaceFacts, record: &Record, names: &Names<'_>) -> Find
     if is_of_present_launch(found, record) || (launching && is_next) {
         return Finding::Explained;
     }
-    let keyed = has_purpose(&facts.tags, Purpose::Interface)
-        && lost.iter().any(|lost| is_one_of(found, |attempt| names.interface(attempt, *lost)));
+    let is_made_for = |lost: Option<&InterfaceId>| {
+        has_purpose(&facts.tags, Purpose::Interface)
+            && is_one_of(found, |attempt| names.interface(attempt, lost))
+    };
+    let missed = kept.filter(|kept| is_missed(kept, seen)).map(|kept| &kept.eni_id);
+    let fills_the_place = (kept.is_none() || missed.is_some()) && is_made_for(missed);
+    if fills_the_place && record.instance.is_none() && found.is_free() && is_asked_for(facts, record) {
+        return Finding::Adopt(Adoption::Interface(Box::new(facts.clone())));
+    }
+    let keyed = lost.iter().any(|lost| is_made_for(*lost));
     let unneeded = keyed && kept.is_some_and(|kept| is_second_to(facts, kept));
     match (unneeded, facts.state) {
         (true, InterfaceState::Available) => {
@@ -348,6 +358,17 @@ fn is_second_to(facts: &InterfaceFacts, kept: &Network) -> bool {
     kept.eni_id != facts.id && kept.missing_since.is_none()
 }
 
+/// Whether the interface that a node keeps is gone, as far as reads tell.
+fn is_missed(kept: &Network, seen: &Observation) -> bool {
+    kept.missing_since.is_some() && !seen.interfaces.contains_key(&kept.eni_id)
+}
+
+/// Whether a node is to keep an interface, and this one has the address it is to have.
+fn is_asked_for(facts: &InterfaceFacts, record: &Record) -> bool {
+    let wanted = record.config().persist.network.as_ref();
+    wanted.is_some_and(|network| network.private_ip.is_none_or(|ip| ip == facts.private_ip))
+}
+
 /// Takes something into the record of its node; the node then has work to do.
 pub fn adopt(record: Record, adoption: &Adoption, scope: Scope<'_>) -> (Record, Vec<Entry>) {
     let mut draft = Draft::new(record, scope);
@@ -363,6 +384,7 @@ pub fn adopt(record: Record, adoption: &Adoption, scope: Scope<'_>) -> (Record, 
             draft.note(format!("{} was found by its key: it is the instance of this cycle", facts.id));
             crate::plan::adopt(&mut draft, facts);
         }
+        Adoption::Interface(facts) => crate::absorb::keep(&mut draft, facts),
     }
     draft.record.work_at = Some(scope.now);
     draft.into_parts()

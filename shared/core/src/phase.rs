@@ -208,6 +208,11 @@ impl Phase {
         self.after(Signal::Noticed).is_ok()
     }
 
+    /// Whether a node rests here, without an instance, until it is wanted again.
+    pub fn is_resting(self) -> bool {
+        matches!(self, Self::Paused | Self::Deallocated)
+    }
+
     /// Whether a life ends here or has ended: no edit changes it any more.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Purging | Self::Gone)

@@ -377,6 +377,8 @@ impl<'a> Draft<'a> {
         record.superseded.extend(record.image.take().and_then(|i| i.id).map(Superseded::Image));
         let finals = record.finals.drain(..).filter_map(|last| last.snapshot_id);
         record.superseded.extend(finals.map(Superseded::Snapshot));
+        // The operator may have chosen a recovery point that was set aside then.
+        record.superseded.retain(|superseded| !record.aside.contains(&superseded.resource()));
     }
 
     /// Lets go of a node that is to be managed no longer, as soon as no launch of it is in the air.

@@ -269,6 +269,8 @@ impl Record {
         let mut all: Vec<_> = self.superseded.clone();
         all.extend(self.image.iter().filter_map(|i| i.id.clone()).map(Superseded::Image));
         all.extend(self.finals.iter().filter_map(|f| f.snapshot_id.clone()).map(Superseded::Snapshot));
+        // What is kept aside stays, though a present image may stand on it.
+        all.retain(|needless| !self.aside.contains(&needless.resource()));
         all.sort();
         all.dedup();
         all

@@ -307,7 +307,7 @@ impl Run {
     fn invoke(&mut self, work: impl AsyncFnOnce(&SimEngine) -> Result<(), Failure>) {
         let engine = self.engine();
         begin(&self.world);
-        self.world.0.borrow_mut().died = false;
+        self.world.0.borrow_mut().fresh();
         let mut future = pin!(work(&engine));
         let mut context = Context::from_waker(Waker::noop());
         // Every call answers at once; only a dead invocation is pending.

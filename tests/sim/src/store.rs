@@ -62,6 +62,9 @@ fn apply(world: &mut World, commit: &Commit) -> Reply<Written> {
             return Err(broken("Store:Commit", "the record does not read back"));
         }
     };
+    if read.phase.is_resting() {
+        world.rested.insert(record.name.to_string());
+    }
     world.records.insert(record.name.to_string(), read);
     world.state.insert(record_key(&record.name), item);
     for resource in &commit.point {

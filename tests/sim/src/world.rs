@@ -46,6 +46,8 @@ pub struct World {
     pub suspended: bool,
     /// A changing call that was made all the same.
     pub trespass: Option<String>,
+    /// Nodes that rested at some time during the invocation at work.
+    pub rested: BTreeSet<String>,
     /// Whether the invocation at work has itself come in between another's calls.
     pub nested: bool,
     /// Changing calls whose first answer was lost, under [`Plan::Repeat`].
@@ -75,6 +77,7 @@ impl World {
             died: false,
             suspended: false,
             trespass: None,
+            rested: BTreeSet::new(),
             nested: false,
             repeated: BTreeSet::new(),
             defect: None,
@@ -86,6 +89,13 @@ impl World {
         let settings = self.state.get(&("settings".to_owned(), "record".to_owned()));
         settings.is_some_and(|settings| settings["suspend"] == true)
             || (!self.records.is_empty() && self.records.values().all(|record| record.config().suspend))
+    }
+
+    /// An invocation begins.
+    pub fn fresh(&mut self) {
+        self.died = false;
+        let resting = self.records.iter().filter(|(_, record)| record.phase.is_resting());
+        self.rested = resting.map(|(node, _)| node.clone()).collect();
     }
 
     /// Takes note of a call that changes the account, and says whether its answer is to be lost.

@@ -51,6 +51,7 @@ fn running() -> Record {
         ended_at: None,
         stop_noted: false,
         terminating: false,
+        ran: true,
     });
     record.root = Some(Root {
         volume_id: VolumeId::new("vol-1"),
@@ -59,6 +60,7 @@ fn running() -> Record {
         available_at: None,
         missing_since: None,
         replaced_by: None,
+        swapped: false,
     });
     record
 }

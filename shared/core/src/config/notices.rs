@@ -53,7 +53,7 @@ fn of_the_ended(record: &Record, new: &NodeConfig) -> Option<String> {
 
 fn of_recycle(record: &Record, new: &NodeConfig) -> Option<String> {
     let is_raised = new.recycle > record.config().recycle;
-    let has_none = matches!(record.phase, Phase::Paused | Phase::Deallocated);
+    let has_none = record.phase.is_resting();
     let wants_none = match new.desired_state {
         DesiredState::Running => false,
         DesiredState::Paused | DesiredState::Deallocated | DesiredState::Released => true,

@@ -483,6 +483,31 @@ fn the_interface_that_the_next_try_will_find_is_no_orphan() {
 }
 
 #[test]
+fn the_interface_that_a_resting_node_was_to_keep_is_taken_in() {
+    let mut paused = launching();
+    (paused.phase, paused.network) = (Phase::Paused, None);
+    let facts = interface_facts(&interface_key(1, None));
+    let taken = Finding::Adopt(Adoption::Interface(Box::new(facts.clone())));
+    assert_eq!(judged(Found::Interface(&facts), &paused), taken);
+    let mut unasked = paused.clone();
+    unasked.config.config.persist.network = None;
+    assert_reported(judged(Found::Interface(&facts), &unasked));
+    let scope = Scope { deployment: "prod", now: at(HOUR), tick: true, suspended: false };
+    let (kept, _) = adopt(paused.clone(), &Adoption::Interface(Box::new(facts.clone())), scope);
+    assert_eq!(judged(Found::Interface(&facts), &kept), Finding::Explained);
+    paused.config.config.persist.network.as_mut().unwrap().private_ip = Some("10.0.1.9".parse().unwrap());
+    assert_reported(judged(Found::Interface(&facts), &paused));
+    // In place of a lost one only what was made in its place.
+    let mut missing = kept;
+    missing.network.as_mut().unwrap().missing_since = Some(at(0));
+    let other = InterfaceFacts { id: InterfaceId::new("eni-y"), ..facts };
+    assert_reported(judged(Found::Interface(&other), &missing));
+    let heir =
+        InterfaceFacts { tags: tags(Purpose::Interface, 1, &interface_key(2, Some("eni-x"))), ..other };
+    assert!(matches!(judged(Found::Interface(&heir), &missing), Finding::Adopt(Adoption::Interface(_))));
+}
+
+#[test]
 fn an_ended_life_leaves_only_what_its_end_was_not_to_delete() {
     let volume = volume_facts("vol-1", 1, "any key");
     let (snapshot, image) = (final_of("vol-1", 1), image_facts(1, 1));

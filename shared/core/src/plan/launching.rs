@@ -293,19 +293,17 @@ fn watch(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
         Present::Otherwise(then) => return Ok(then),
     };
     living::note_root(draft, facts);
-    // One that was stopped by hand before it was seen running is ended as it is, if it is not wanted.
-    let ends = facts.state == InstanceState::Stopped && draft.record.is_unwanted();
-    if facts.state == InstanceState::Running || ends {
+    let is_up = match facts.state {
+        InstanceState::Running => Some("runs"),
+        // Before anyone saw it running.
+        InstanceState::Stopped => Some("has run, and is stopped"),
+        _ => None,
+    };
+    if let Some(how) = is_up {
         if let Some(instance) = draft.record.instance.as_mut() {
             instance.ran = true;
         }
-        draft.signal(
-            Signal::Up,
-            match ends {
-                true => format!("{} is stopped, and not wanted", facts.id),
-                false => format!("{} runs", facts.id),
-            },
-        )?;
+        draft.signal(Signal::Up, format!("{} {how}", facts.id))?;
         return Ok(Then::Look);
     }
     Ok(draft.expect(format!("{} to run", facts.id)))

@@ -57,6 +57,11 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         draft.signal(Signal::Unwanted, unwanted(draft))?;
         return Ok(Then::Look);
     }
+    if is_stopped_by_hand(draft, facts) {
+        let secured = secure_stopped(draft, facts);
+        return Ok(secured
+            .unwrap_or_else(|| draft.wait(limits::NEXT_TICK, format!("{} to be started again", facts.id))));
+    }
     if facts.state != InstanceState::Running {
         return Ok(draft.wait(limits::NEXT_TICK, format!("{} to run again", facts.id)));
     }
@@ -152,24 +157,9 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         draft.signal(Signal::Unwanted, unwanted(draft))?;
         return Ok(Then::Look);
     }
-    let by_hand = matches!(facts.state, InstanceState::Stopping | InstanceState::Stopped);
-    let noted = draft.record.instance.as_ref().is_some_and(|i| i.stop_noted);
-    if by_hand != noted {
-        if let Some(instance) = draft.record.instance.as_mut() {
-            instance.stop_noted = by_hand;
-        }
-        draft.note(match by_hand {
-            true => format!("{} was stopped by hand: left alone until it runs again", facts.id),
-            false => format!("{} runs again", facts.id),
-        });
-    }
-    if by_hand {
-        if facts.state == InstanceState::Stopped
-            && let Some(then) = secure(draft, facts)
-        {
-            return Ok(then);
-        }
-        return Ok(draft.rest("the operator, who stopped the instance"));
+    if is_stopped_by_hand(draft, facts) {
+        let secured = secure_stopped(draft, facts);
+        return Ok(secured.unwrap_or_else(|| draft.rest("the operator, who stopped the instance")));
     }
     note_root(draft, facts);
     if let Some(then) = secure(draft, facts) {
@@ -191,6 +181,27 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         return Ok(draft.rest("nothing: all is well"));
     }
     Ok(clean(draft, seen))
+}
+
+/// Whether somebody stopped the instance, with a note when that begins and when it is over.
+fn is_stopped_by_hand(draft: &mut Draft<'_>, facts: &InstanceFacts) -> bool {
+    let by_hand = matches!(facts.state, InstanceState::Stopping | InstanceState::Stopped);
+    let noted = draft.record.instance.as_ref().is_some_and(|i| i.stop_noted);
+    if by_hand != noted {
+        if let Some(instance) = draft.record.instance.as_mut() {
+            instance.stop_noted = by_hand;
+        }
+        draft.note(match by_hand {
+            true => format!("{} was stopped by hand: left alone until it runs again", facts.id),
+            false => format!("{} runs again", facts.id),
+        });
+    }
+    by_hand
+}
+
+/// What an instance that was stopped by hand still needs: it may be terminated as it is.
+fn secure_stopped(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<Then> {
+    if facts.state == InstanceState::Stopped { secure(draft, facts) } else { None }
 }
 
 /// Tells of a root that was put in by hand and lacks our tags: Perennial's rights do not reach it, so that

@@ -253,8 +253,12 @@ impl Cloud {
         }
         snapshot.state = SnapshotState::Error;
         let (volume_id, started, base) = (snapshot.volume_id.clone(), snapshot.start_time, snapshot.base);
+        let doomed = snapshot.doomed;
         if let Some(volume) = self.volumes.get_mut(&volume_id) {
             volume.snapshotted = volume.snapshotted.min(base);
+        }
+        if doomed {
+            self.erase_snapshot(id);
         }
         self.emit(Fact::Snapshot { snapshot: id.to_owned(), volume: volume_id, started, failed: true });
         Ok(())

@@ -41,9 +41,12 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     if !record.outbox.is_empty() || !(has_item || given_up || unconfirmed) {
         return false;
     }
-    if record.config().suspend
-        || (record.intent.is_none() && matches!(code, Some("data-missing" | "address-taken")))
-    {
+    let waits = match code {
+        Some("data-missing") => record.phase == Phase::Launching || record.phase == Phase::Paused,
+        Some("address-taken") => record.phase == Phase::Launching,
+        _ => false,
+    };
+    if record.config().suspend || (record.intent.is_none() && waits) {
         return true;
     }
     let older = record.superseded.iter().any(|s| !matches!(s, Superseded::Volume(_)));
@@ -58,12 +61,13 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
             let too_many = world.cloud.snapshots().filter(completed).count() > keep.saturating_add(1);
             record.work_at.is_none() && !record.is_unwanted() && !too_many
         }
+        // It waits to be started again.
+        Phase::Attaching => record.instance.as_ref().is_some_and(|it| it.stop_noted) && !record.is_unwanted(),
         Phase::Paused => tidy(DesiredState::Paused) && (untouched || has_image(world, record)),
         Phase::Deallocated => tidy(DesiredState::Deallocated),
         Phase::Gone => true,
         Phase::New
         | Phase::Launching
-        | Phase::Attaching
         | Phase::Interrupting
         | Phase::Stopping
         | Phase::Releasing

@@ -103,11 +103,17 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
     }
 }
 
+/// Every volume and snapshot whose bytes are there, or will be once it completes, with how many writes it holds.
+fn holders(cloud: &Cloud) -> impl Iterator<Item = (&String, u64)> {
+    let snapshots = cloud.snapshots().filter(|s| s.state != SnapshotState::Error);
+    let snapshots = snapshots.map(|s| (&s.id, s.contents.writes));
+    cloud.volumes().map(|v| (&v.id, v.contents.writes)).chain(snapshots)
+}
+
 /// The most writes that anything of each node holds.
-fn most(watch: &Watch, cloud: &Cloud) -> BTreeMap<String, u64> {
+fn most<'c>(watch: &Watch, holders: impl Iterator<Item = (&'c String, u64)>) -> BTreeMap<String, u64> {
     let mut most: BTreeMap<String, u64> = BTreeMap::new();
-    let volumes = cloud.volumes().map(|v| (&v.id, v.contents.writes));
-    for (id, writes) in volumes.chain(cloud.snapshots().map(|s| (&s.id, s.contents.writes))) {
+    for (id, writes) in holders {
         if let Some(node) = watch.known.get(id) {
             let known = most.entry(node.clone()).or_default();
             *known = writes.max(*known);
@@ -119,13 +125,11 @@ fn most(watch: &Watch, cloud: &Cloud) -> BTreeMap<String, u64> {
 /// The volumes and snapshots of a node that hold every acknowledged write of it.
 fn whole(watch: &Watch, cloud: &Cloud, node: &str) -> BTreeSet<String> {
     let acknowledged = watch.acknowledged.get(node).copied().unwrap_or_default();
-    let volumes = cloud.volumes().map(|v| (&v.id, v.contents.writes));
-    let all = volumes.chain(cloud.snapshots().map(|s| (&s.id, s.contents.writes)));
     let goes_with_its_instance = |id: &str| {
         let mut held = cloud.live_instances().flat_map(|i| i.block_devices.values());
         held.any(|held| held.volume_id == id && held.delete_on_termination)
     };
-    let of_node = all.filter(|(id, writes)| {
+    let of_node = holders(cloud).filter(|(id, writes)| {
         *writes >= acknowledged
             && !goes_with_its_instance(id)
             && watch.known.get(*id).is_some_and(|known| known == node)
@@ -141,7 +145,7 @@ pub(super) fn bytes(watch: &mut Watch, world: &World) -> Option<String> {
     if let Some((node, left)) = left.find(|(_, left)| !left.iter().any(|id| exists(&world.cloud, id))) {
         return Some(format!("{node}: {left:?}, left behind when its root was taken out, are gone"));
     }
-    let most = most(watch, &world.cloud);
+    let most = most(watch, holders(&world.cloud));
     for (node, acknowledged) in &watch.acknowledged {
         let left = most.get(node).copied().unwrap_or_default();
         if left >= *acknowledged || watch.lost.contains(node) || watch.unkept.contains(node) {
@@ -158,15 +162,22 @@ pub(super) fn bytes(watch: &mut Watch, world: &World) -> Option<String> {
 
 /// What is missing now was taken by the operator.
 pub(super) fn forgive(watch: &mut Watch, world: &World) {
+    let cloud = &world.cloud;
     follow(watch, world);
-    watch.kept.retain(|id, _| exists(&world.cloud, id));
-    watch.left_behind.retain(|_, left| left.iter().any(|id| exists(&world.cloud, id)));
+    watch.kept.retain(|id, _| exists(cloud, id));
+    watch.left_behind.retain(|_, left| left.iter().any(|id| exists(cloud, id)));
     watch.newest.clear();
     watch.full.clear();
-    let most = most(watch, &world.cloud);
+    let is_pending = |id: &str| cloud.snapshot(id).is_some_and(|s| s.state == SnapshotState::Pending);
+    let certain = most(watch, holders(cloud).filter(|(id, _)| !is_pending(id)));
+    let hoped_for = most(watch, holders(cloud));
     for (node, acknowledged) in &watch.acknowledged {
-        if most.get(node).copied().unwrap_or_default() < *acknowledged && !watch.unkept.contains(node) {
+        let lacks = |most: &BTreeMap<String, u64>| most.get(node).is_none_or(|left| left < acknowledged);
+        if lacks(&hoped_for) && !watch.unkept.contains(node) {
             watch.lost.insert(node.clone());
+        } else if lacks(&certain) {
+            // Whether its bytes are lost is decided by a snapshot that may yet fail.
+            watch.at_risk.insert(node.clone());
         }
     }
 }
@@ -216,7 +227,8 @@ pub(super) fn one_instance(_: &mut Watch, world: &World) -> Option<String> {
     None
 }
 
-/// What is watched under invariant 4, as it is now; with the volume that a final snapshot was taken of.
+/// Everything that may be watched under invariant 4, as it is now: whether it goes with its instance or holds nothing,
+/// and the volume that a snapshot was taken of.
 fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
     let mut all: Vec<(&str, &Tags, bool, Option<&str>)> = Vec::new();
     let goes = |v: &Volume| v.attachment.as_ref().is_some_and(|held| held.delete_on_termination);
@@ -224,9 +236,11 @@ fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
     all.extend(cloud.images().map(|i| (&*i.id, &i.tags, i.state == ImageState::Failed, None)));
     let failed = |s: &Snapshot| s.state == SnapshotState::Error;
     all.extend(cloud.snapshots().map(|s| (&*s.id, &s.tags, failed(s), Some(&*s.volume_id))));
-    let purposes = ["root", "image", "final", "adopted"];
-    all.retain(|(_, tags, ..)| is_ours(tags) && purposes.contains(&tag(tags, TAG_PURPOSE)));
     all
+}
+
+fn is_watched(tags: &Tags) -> bool {
+    is_ours(tags) && ["root", "image", "final", "adopted"].contains(&tag(tags, TAG_PURPOSE))
 }
 
 /// Invariant 4: root volumes, node images and final snapshots go only as they may; a final snapshot is taken of a
@@ -244,7 +258,11 @@ pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
     watch.kept.retain(|id, kept| kept.purpose == "adopted" || exists(&world.cloud, id));
     for (id, tags, doomed, taken_of) in watched(&world.cloud) {
         if let Some(kept) = watch.kept.get_mut(id) {
+            // Also when it carries our tags no longer: what was handed over is the operator's to lose.
             kept.doomed = doomed;
+            continue;
+        }
+        if !is_watched(tags) {
             continue;
         }
         let kept = Kept {
@@ -276,13 +294,12 @@ fn may_go(world: &World, id: &str, kept: &Kept) -> bool {
         "image" => Retained::Images,
         _ => Retained::Snapshots,
     };
+    let rests = record.phase.is_resting() || world.rested.contains(&kept.node);
     match record.phase {
         Phase::Purging | Phase::Gone => {
             record.goal != DesiredState::Released && record.config().retention.delete.contains(&kind)
         }
-        Phase::Paused | Phase::Deallocated => {
-            kind != Retained::Volumes && has_newer(&world.cloud, record, id)
-        }
+        _ if rests => kind != Retained::Volumes && has_newer(&world.cloud, record, id),
         _ => proven(&world.cloud, &kept.node),
     }
 }
@@ -322,8 +339,7 @@ pub(super) fn foreign(watch: &mut Watch, world: &World) -> Option<String> {
 pub(super) fn rotation(watch: &mut Watch, world: &World) -> Option<String> {
     for (node, record) in &world.records {
         let keep = record.config().persist.root.as_ref().map(|root| root.keep as usize);
-        let is_resting =
-            matches!(record.phase, Phase::Paused | Phase::Deallocated) || record.phase.is_final();
+        let is_resting = record.phase.is_resting() || record.phase.is_final();
         let Some(keep) = keep.filter(|_| !is_resting) else {
             watch.full.retain(|(of, _)| of != node);
             continue;

@@ -260,3 +260,62 @@ fn an_instance_that_dies_at_once_is_not_launched_again_without_a_rest() {
     }
     panic!("launched 20 times in 200 s, aside: {}", record.aside.len());
 }
+
+#[test]
+fn what_is_kept_aside_stays_though_the_present_root_was_restored_from_it() {
+    let mut record = recovered();
+    let chosen = SnapshotId::new("snap-f");
+    record.superseded.remove(0);
+    record.finals = vec![crate::record::FinalSnapshot {
+        snapshot_id: Some(chosen.clone()),
+        volume_id: VolumeId::new("vol-0"),
+        state: SnapshotState::Completed,
+        attempt: 1,
+        failed: None,
+        missing_since: None,
+    }];
+    record.aside.push(crate::ids::Resource::Snapshot(chosen));
+    let mut order = Vec::new();
+    let mut rested = loop {
+        let next = decide(record, 400, proven);
+        let Then::Act(step) = next.then else { break next.record };
+        order.push(step.name());
+        record = absorb(next.record, &step, &Outcome::Done, scope(400)).0;
+    };
+    assert_eq!(order, ["delete-volume", "deregister-image"]);
+    assert_eq!(rested.work_at, None, "nothing is left to be done");
+    let mut draft = crate::plan::Draft::new(rested, scope(500));
+    draft.supersede_parent();
+    rested = draft.into_parts().0;
+    assert_eq!(rested.superseded, [], "nor is it an ancestor of the next one");
+}
+
+#[test]
+fn an_instance_stopped_before_it_was_seen_running_is_secured_and_left_alone() {
+    let (record, launch) = launching();
+    let outcome = Outcome::Launched(Box::new(instance(InstanceState::Pending)));
+    let (record, _) = absorb(record, &launch, &outcome, scope(1));
+    let mut facts = InstanceFacts { spot: false, ..instance(InstanceState::Stopped) };
+    facts.volumes[0].delete_on_termination = true;
+    let unsecured = facts.clone();
+    let plan = decide(record, 20, move |seen| {
+        seen.instances.insert(unsecured.id.clone(), unsecured.clone());
+    });
+    assert_eq!(plan.record.phase, Phase::Attaching);
+    assert!(matches!(step(&plan), Step::KeepVolumes { .. }), "it may be terminated as it is");
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Done, scope(21));
+    facts.volumes[0].delete_on_termination = false;
+    let stopped = facts.clone();
+    let plan = decide(record, 30, move |seen| {
+        seen.instances.insert(stopped.id.clone(), stopped.clone());
+    });
+    assert!(matches!(plan.then, Then::Wait(_)));
+    assert_eq!(plan.record.phase, Phase::Attaching, "nobody is told that it runs");
+    assert!(plan.record.outbox.iter().all(|event| event.kind != Kind::NodeRunning));
+    facts.state = InstanceState::Running;
+    let plan = decide(plan.record, 90, move |seen| {
+        seen.instances.insert(facts.id.clone(), facts.clone());
+        seen.volumes.insert(VolumeId::new("vol-1"), volume(VolumeState::InUse));
+    });
+    assert_eq!(plan.record.phase, Phase::Running);
+}
