@@ -7,7 +7,7 @@ use perennial_cloud::model::{
     ApiError, Cloud, CreateNetworkInterface, InterfaceChange, LaunchSpec, SnapshotState, TemplateRef,
 };
 use perennial_core::ids::NodeName;
-use perennial_core::names::TAG_NODE;
+use perennial_core::names::{Purpose, TAG_NODE, TAG_PURPOSE};
 use perennial_core::record::Superseded;
 use serde_json::{Value, json};
 
@@ -70,10 +70,22 @@ impl Run {
         }
     }
 
+    /// The same with the newest final snapshot.
+    pub fn restore_from_newest_final(&mut self, node: &str) {
+        if let Some(id) = self.newest(node, |purpose| purpose == Purpose::Final.as_str()) {
+            self.edit(node, |item| item["restoreFrom"] = json!(id));
+        }
+    }
+
     fn newest_point(&self, node: &str) -> Option<String> {
+        self.newest(node, |_| true)
+    }
+
+    fn newest(&self, node: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
         let world = self.world.0.borrow();
         let of_node = world.cloud.snapshots().filter(|s| s.state == SnapshotState::Completed);
         let of_node = of_node.filter(|s| self.watch.is_of(&s.id, node));
+        let of_node = of_node.filter(|s| is_meant(s.tags.get(TAG_PURPOSE).map_or("", String::as_str)));
         of_node.max_by_key(|s| (s.start_time, s.id.clone())).map(|s| s.id.clone())
     }
 }
@@ -318,7 +330,7 @@ impl Run {
         let tags = record.names(crate::run::DEPLOYMENT).tags(
             &Default::default(),
             record.cycle,
-            perennial_core::names::Purpose::Adopted,
+            Purpose::Adopted,
             "adopted",
         );
         let _ = self.by_hand(|cloud| cloud.create_tags(std::slice::from_ref(&volume.id), &tags));

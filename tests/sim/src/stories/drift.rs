@@ -1,6 +1,7 @@
 //! What an operator or chance does to the things that a node keeps.
 
 use jiff::SignedDuration;
+use perennial_cloud::model::InstanceState;
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 use serde_json::json;
@@ -40,6 +41,19 @@ fn take_all(run: &mut Run) {
     run.deregister_image(NODE);
     run.delete_final(NODE);
     run.delete_root(NODE);
+}
+
+/// Lets the instance boot and stops it, before an event or a tick tells of it.
+fn stops_unseen(run: &mut Run) {
+    let boot = run.world.0.borrow().cloud.settings().boot + SignedDuration::from_secs(3);
+    run.world.0.borrow_mut().cloud.pass(boot);
+    run.stop(NODE);
+    run.world.0.borrow_mut().cloud.pass(SignedDuration::from_mins(2));
+}
+
+fn is_stopped(run: &Run) -> bool {
+    let Some(id) = run.instance(NODE) else { return false };
+    run.world.0.borrow().cloud.instance(&id).is_some_and(|it| it.state == InstanceState::Stopped)
 }
 
 /// Terminates the instance and deletes its root the moment it is free.
@@ -102,6 +116,19 @@ pub(super) const STORIES: &[Story] = &[
             Minutes(5),
             RUNS,
             Must("it is the same instance", |run| run.instance(NODE).as_ref() == run.notes.get("instance")),
+        ],
+    },
+    Story {
+        name: "stopped by hand before anyone saw it run, and started again",
+        acts: &[
+            PUT_ON_DEMAND,
+            Until("there is an instance", |run| run.instance(NODE).is_some()),
+            Do(stops_unseen),
+            Minutes(3),
+            // Whoever looked sooner found it running.
+            Must("it is left alone", |run| is_stopped(run) && !is(run, Phase::Launching)),
+            Do(|run| run.start(NODE)),
+            RUNS,
         ],
     },
     Story {
@@ -227,6 +254,22 @@ pub(super) const STORIES: &[Story] = &[
         ],
     },
     Story {
+        name: "root deleted in the second cycle, restored from the final snapshot of the first",
+        acts: &[
+            PUT,
+            RUNS,
+            Minutes(5),
+            RECYCLE,
+            Until("it runs in its second cycle", |run| {
+                is(run, Phase::Running) && record_of(run, |record| record.cycle) == Some(2)
+            }),
+            Do(lose_root),
+            DATA_MISSING,
+            Do(|run| run.restore_from_newest_final(NODE)),
+            Until("it runs steadily again", |run| is_settled_in(run, 4)),
+        ],
+    },
+    Story {
         name: "root deleted while releasing, then given up",
         acts: &[PUT, RUNS, Minutes(5), Do(lose_root), DATA_MISSING, DEALLOCATE, GONE],
     },
@@ -304,10 +347,12 @@ pub(super) const STORIES: &[Story] = &[
                 let id = run.notes.get("image").cloned();
                 run.edit(NODE, |item| item["launch"]["image"] = json!(id));
             }),
-            Until("the edit is accepted", |run| {
+            Until("the edit is accepted, and the answer says that it has no effect", |run| {
                 let id = run.notes.get("image");
                 let in_force = record_of(run, |r| r.config().launch.image.as_ref().map(|id| id.to_string()));
-                in_force.flatten().as_ref() == id && run.status(NODE)["accepted"] == true
+                let status = run.status(NODE);
+                let is_told = status["notices"].to_string().contains("launch.image");
+                in_force.flatten().as_ref() == id && status["accepted"] == true && is_told
             }),
             RECYCLE,
             RUNS_AGAIN,
