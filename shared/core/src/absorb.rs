@@ -184,7 +184,12 @@ fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
         }
         Class::Terminal => {
             let remedy = "Mend what AWS names, rights and parameters above all; it is tried again by itself";
-            draft.block(refusal_code(step), failure.to_string(), remedy, limits::REFUSED_REST);
+            let rest = match step {
+                // Until it is mended, an interruption costs data.
+                Step::KeepVolumes { .. } | Step::KeepInterface { .. } => limits::LADDER_REST,
+                _ => limits::REFUSED_REST,
+            };
+            draft.block(refusal_code(step), failure.to_string(), remedy, rest);
         }
     }
 }

@@ -17,6 +17,10 @@ use crate::sabotage::Defect;
 /// How long a call to the world takes.
 const LATENCY: SignedDuration = SignedDuration::from_millis(40);
 
+/// The calls that delete something.
+const DELETIONS: [&str; 4] =
+    ["EC2:DeleteVolume", "EC2:DeregisterImage", "EC2:DeleteSnapshot", "EC2:DeleteNetworkInterface"];
+
 /// Everything outside the functions.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -157,7 +161,7 @@ impl Handle {
             return effect(&mut self.0.borrow_mut());
         }
         // That something to be deleted is not found means that it is gone: somebody was faster.
-        let is_deletion = name.starts_with("EC2:Delete") || name == "EC2:DeregisterImage";
+        let is_deletion = DELETIONS.contains(&name);
         let was_faster = is_deletion && fault == Fault::Refused(Class::NotFound);
         if was_faster {
             effect(&mut self.0.borrow_mut())?;
