@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use perennial_core::event::{self, Envelope, Malformed};
 use perennial_engine::Engine;
 use perennial_engine::configure::Configured;
-use perennial_engine::passes::{SnapshotTick, Tick};
+use perennial_engine::passes::Tick;
 use perennial_engine::ports::{Bus, Clock, Ec2, Reply, Store};
+use perennial_engine::snapshots::SnapshotTick;
 use perennial_engine::wake::Woken;
 use serde_json::Value;
 
 use crate::clock::FromTheFuture;
 use crate::failed::Failed;
-use crate::{Function, stream};
+use crate::{Function, metrics, stream};
 
 /// The engine as events see it.
 pub(crate) trait Entry {
@@ -27,6 +28,8 @@ pub(crate) trait Entry {
     async fn reconcile(&self) -> Reply<Tick>;
     /// The snapshot tick.
     async fn snapshot_pass(&self) -> Reply<SnapshotTick>;
+    /// The deployment, and the time.
+    fn whereabouts(&self) -> (&str, Timestamp);
 }
 
 /// Boxed, since a node's whole story is one future: unboxed, its layout is too deep for the compiler.
@@ -45,6 +48,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Entry for Engine<E, S, B, C> {
 
     async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
         Box::pin(Engine::snapshot_pass(self)).await
+    }
+
+    fn whereabouts(&self) -> (&str, Timestamp) {
+        (&self.deployment, self.clock.now())
     }
 }
 
@@ -128,7 +135,10 @@ async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed>
         tracing::debug!(?tick, "reconciled");
     } else {
         let tick = engine.snapshot_pass().await.map_err(Failed::logged)?;
-        tracing::debug!(?tick, "snapshots passed");
+        let (deployment, now) = engine.whereabouts();
+        if let Some(figures) = metrics::of_snapshots(&tick, deployment, now) {
+            metrics::tell(&figures);
+        }
     }
     Ok(Value::Null)
 }

@@ -6,6 +6,7 @@
 mod clock;
 mod failed;
 mod handle;
+mod metrics;
 mod settings;
 mod stream;
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
+use jiff::Timestamp;
 use perennial_core::event::{AwsEvent, Envelope};
 use perennial_core::failure::{Class, Failure};
 use perennial_engine::configure::Configured;
-use perennial_engine::passes::{SnapshotTick, Tick};
+use perennial_engine::passes::Tick;
 use perennial_engine::ports::Reply;
+use perennial_engine::snapshots::SnapshotTick;
 use perennial_engine::wake::Woken;
 use serde_json::{Value, json};
 
@@ -56,6 +58,10 @@ impl Entry for &Asked {
 
     async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
         self.note("snapshot pass".to_owned(), SnapshotTick::default())
+    }
+
+    fn whereabouts(&self) -> (&str, Timestamp) {
+        ("prod", Timestamp::UNIX_EPOCH)
     }
 }
 

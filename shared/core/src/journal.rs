@@ -47,6 +47,9 @@ pub enum Kind {
     /// Something carries our tags and is explained by no record.
     #[serde(rename = "Orphan Found")]
     OrphanFound,
+    /// The fleet needs more snapshots than the pace or EC2's quota allows.
+    #[serde(rename = "Snapshots Lagging")]
+    SnapshotsLagging,
     /// An edit of the item is in force.
     #[serde(rename = "Config Accepted")]
     ConfigAccepted,
@@ -69,6 +72,7 @@ impl Kind {
             Self::NodePurged => "Node Purged",
             Self::NodeReleased => "Node Released",
             Self::OrphanFound => "Orphan Found",
+            Self::SnapshotsLagging => "Snapshots Lagging",
             Self::ConfigAccepted => "Config Accepted",
             Self::ConfigRejected => "Config Rejected",
         }

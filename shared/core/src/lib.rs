@@ -17,6 +17,7 @@ pub mod limits;
 pub mod names;
 pub mod observation;
 pub mod orphans;
+pub mod pace;
 pub mod phase;
 pub mod plan;
 pub mod record;

@@ -42,6 +42,33 @@ pub const POLL_AT_MOST: SignedDuration = secs(20);
 pub const CLAIM_GRACE: SignedDuration = secs(5);
 /// EC2 refuses a second snapshot of a volume within 15 seconds (`SnapshotCreationPerVolumeRateExceeded`).
 pub const SNAPSHOT_SPACING: SignedDuration = secs(15);
+/// How many snapshots a second are taken at most, and as many deleted, unless the settings say otherwise: EC2
+/// allows 5 a second of each in an account and Region, and final snapshots need room.
+pub const SNAPSHOTS_PER_SECOND: u32 = 4;
+/// The highest pace that can be set: two hundred times EC2's default quota.
+pub const SNAPSHOTS_PER_SECOND_MAX: u32 = 1000;
+/// How long one beat of the snapshot pass takes: so many calls are made side by side, then it waits.
+pub const BEAT: SignedDuration = secs(1);
+/// Most beats of one pass: it ends before the next minute's begins, its reads included.
+pub const BEATS: u32 = 50;
+/// A lane that is throttled in so many beats in a row at its slowest leaves the rest to the next tick.
+pub const THROTTLED_BEATS: u32 = 3;
+/// So many snapshots are read again by their ids in one call before they are deleted.
+pub const REREAD_AT_ONCE: usize = 100;
+/// How long a needless snapshot is tried to be deleted at every tick.
+pub const ROTATION_EAGER: SignedDuration = secs(60 * 60);
+/// How long after that every ten minutes; later every hour.
+pub const ROTATION_PATIENT: SignedDuration = secs(24 * 60 * 60);
+/// Every so many ticks a snapshot is tried that should have been gone for an hour.
+pub const ROTATION_HELD_TICKS: u64 = 10;
+/// Every so many ticks one that should have been gone for a day.
+pub const ROTATION_LOST_TICKS: u64 = 60;
+/// A node that is further behind than this, with snapshots left that the pace did not allow, is lagging.
+pub const LAGGING: SignedDuration = secs(60);
+/// How often it is told that snapshots lag.
+pub const LAGGING_TOLD: SignedDuration = secs(10 * 60);
+/// So many nodes with the oldest recovery points are named in the log at each tick.
+pub const WORST_TOLD: usize = 3;
 /// Shortest interval of periodic snapshots.
 pub const SNAPSHOT_EVERY_MIN: SignedDuration = secs(60);
 /// Longest interval of periodic snapshots: a day, beyond which a recovery point is a backup.

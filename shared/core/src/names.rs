@@ -259,6 +259,11 @@ pub fn digest(parts: &[&str]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A number that spreads ids evenly, always the same for the same id.
+pub fn spread(id: &str) -> u64 {
+    number(&["spread", id])
+}
+
 fn number(parts: &[&str]) -> u64 {
     u64::from_str_radix(&digest(parts)[..16], 16).unwrap_or_default()
 }

@@ -12,6 +12,7 @@ pub mod passes;
 pub mod perform;
 pub mod ports;
 pub mod removal;
+pub mod snapshots;
 pub mod wake;
 
 use ports::{Bus, Clock, Ec2, Store};

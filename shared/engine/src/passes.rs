@@ -1,20 +1,17 @@
 //! The scheduled passes: whatever no event came for.
 //!
-//! `reconcile` goes through everything unfinished, every running node's instance and every config item;
-//! `snapshot_pass` takes and rotates the periodic snapshots. Both read AWS in batches and drive nodes one
-//! by one; one node's failure never keeps the others waiting.
+//! `reconcile` goes through everything unfinished, every running node's instance and every config item. It
+//! reads AWS in batches and drives nodes one by one; one node's failure never keeps the others waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use perennial_core::config;
 use perennial_core::config::settings::SETTINGS;
-use perennial_core::ids::{InstanceId, NodeName, Resource};
-use perennial_core::names::{Names, Purpose, Tagged, whole_second};
+use perennial_core::ids::{InstanceId, NodeName};
+use perennial_core::names::{Tagged, whole_second};
 use perennial_core::observation::{InstanceFacts, InstanceState};
 use perennial_core::record::Steady;
-use perennial_core::snapshots::{Todo, by_node, todo};
-use perennial_core::step::Outcome;
 use serde_json::Value;
 
 use crate::Engine;
@@ -48,21 +45,6 @@ enum Ended {
     Settled,
     Failed,
     Untouched,
-}
-
-/// What a snapshot pass did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SnapshotTick {
-    /// Running nodes looked at.
-    pub nodes: usize,
-    /// Snapshots taken.
-    pub taken: usize,
-    /// Snapshots deleted.
-    pub dropped: usize,
-    /// Calls that failed; what they were for stays due.
-    pub failed: usize,
-    /// Whether the deadline came first; the rest stays due.
-    pub cut_short: bool,
 }
 
 impl Tick {
@@ -178,62 +160,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(drifted.map(|node| node.node.clone()).collect())
     }
 
-    async fn fleet(&self) -> Reply<BTreeMap<InstanceId, InstanceFacts>> {
+    /// Every instance of the deployment, by id.
+    pub(crate) async fn fleet(&self) -> Reply<BTreeMap<InstanceId, InstanceFacts>> {
         let fleet = self.ec2.instances_tagged(&Tagged::of(&self.deployment)).await?;
         Ok(fleet.into_iter().map(|instance| (instance.id.clone(), instance)).collect())
-    }
-
-    /// Takes the periodic snapshots that are due and deletes those that newer ones replace.
-    ///
-    /// # Errors
-    /// A failure of the reads that say what there is to do.
-    pub async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
-        let mut tick = SnapshotTick::default();
-        if self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend) {
-            tracing::info!("the deployment is suspended: no snapshot is taken or deleted");
-            return Ok(tick);
-        }
-        // What is due is told at the beginning: the reads take a while, and slots are as short as a tick.
-        let now = self.clock.now();
-        let steady = self.store.steady().await?;
-        tick.nodes = steady.len();
-        if steady.is_empty() {
-            return Ok(tick);
-        }
-        let fleet = self.fleet().await?;
-        let rotated = Tagged { purposes: &Purpose::ROTATED, ..Tagged::of(&self.deployment) };
-        let snapshots = self.ec2.snapshots_tagged(&rotated).await?;
-        let groups = by_node(&snapshots);
-        for node in &steady {
-            let own = groups.get(&(node.node.as_str(), node.life.as_str())).map_or(&[][..], Vec::as_slice);
-            for todo in todo(node, own, &fleet, &self.deployment, now) {
-                if !self.has_time_for(2) {
-                    tick.cut_short = true;
-                    return Ok(tick);
-                }
-                self.snapshot_todo(&todo, &mut tick).await;
-            }
-        }
-        Ok(tick)
-    }
-
-    async fn snapshot_todo(&self, todo: &Todo, tick: &mut SnapshotTick) {
-        let (outcome, count) = match todo {
-            Todo::Take(request) => (self.snapshot_once(request).await, &mut tick.taken),
-            Todo::Drop { node, life, snapshot } => {
-                let names = Names { deployment: &self.deployment, node, life };
-                let resource = Resource::Snapshot(snapshot.clone());
-                (self.delete_ours(&resource, &names, &Purpose::ROTATED).await, &mut tick.dropped)
-            }
-        };
-        match outcome {
-            Ok(Outcome::NotOurs(why)) => tracing::warn!(?todo, "left alone: {why}"),
-            Ok(_) => *count += 1,
-            Err(failure) => {
-                tick.failed += 1;
-                tracing::info!(code = %failure.code, "a snapshot stays due: {failure}");
-            }
-        }
     }
 }
 

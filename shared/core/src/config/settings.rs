@@ -14,7 +14,7 @@ use crate::limits;
 pub const SETTINGS: &str = "settings";
 
 /// The validated settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Settings {
     /// True: observe and report, change nothing, for every node.
@@ -22,6 +22,14 @@ pub struct Settings {
     /// So many nodes may be deallocated because their items vanished at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirm_removal: Option<u32>,
+    /// How many periodic snapshots a second are taken at most, and as many deleted.
+    pub snapshots_per_second: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { suspend: false, confirm_removal: None, snapshots_per_second: limits::SNAPSHOTS_PER_SECOND }
+    }
 }
 
 /// The settings in force.
@@ -46,10 +54,12 @@ pub fn parse(item: &Value) -> Result<Settings, Vec<Problem>> {
     let mut top = Reader::new("", Some(item));
     top.get("id");
     top.get(super::STATUS);
-    top.not_yet(&["snapshotsPerSecond", "launchesPerSecond"]);
+    top.not_yet(&["launchesPerSecond"]);
+    let pace = top.whole("snapshotsPerSecond", 1, limits::SNAPSHOTS_PER_SECOND_MAX);
     let settings = Settings {
         suspend: top.boolean("suspend").unwrap_or(false),
         confirm_removal: top.whole("confirmRemoval", 1, limits::REMOVALS_MAX),
+        snapshots_per_second: pace.unwrap_or(limits::SNAPSHOTS_PER_SECOND),
     };
     top.finish(&mut problems);
     problems.sort_by(|a, b| a.path.cmp(&b.path));
@@ -65,15 +75,16 @@ mod tests {
     #[test]
     fn settings_are_read_with_their_defaults() {
         assert_eq!(parse(&json!({"id": "settings"})), Ok(Settings::default()));
-        let item =
-            json!({"id": "settings", "suspend": true, "confirmRemoval": 12, "_status": {"accepted": true}});
-        assert_eq!(parse(&item), Ok(Settings { suspend: true, confirm_removal: Some(12) }));
+        let item = json!({"id": "settings", "suspend": true, "confirmRemoval": 12, "snapshotsPerSecond": 9,
+            "_status": {"accepted": true}});
+        let said = Settings { suspend: true, confirm_removal: Some(12), snapshots_per_second: 9 };
+        assert_eq!(parse(&item), Ok(said));
     }
 
     #[test]
     fn all_faults_are_reported_together_with_their_places() {
         let item = json!({"id": "settings", "suspend": "yes", "confirmRemoval": 0, "confirmremoval": 3,
-            "launchesPerSecond": 2, "snapshotsPerSecond": 4, "colour": "green"});
+            "launchesPerSecond": 2, "snapshotsPerSecond": 0, "colour": "green"});
         let problems = parse(&item).unwrap_err();
         let said: Vec<_> = problems.iter().map(|p| (p.path.as_str(), p.remedy.as_str())).collect();
         let wanted = [
@@ -81,7 +92,7 @@ mod tests {
             ("confirmRemoval", "expected a whole number"),
             ("confirmremoval", "did you mean \"confirmRemoval\""),
             ("launchesPerSecond", "not supported yet"),
-            ("snapshotsPerSecond", "not supported yet"),
+            ("snapshotsPerSecond", "expected a whole number"),
             ("suspend", "expected true or false"),
         ];
         assert_eq!(said.len(), wanted.len(), "{said:?}");
@@ -92,10 +103,10 @@ mod tests {
 
     #[test]
     fn settings_in_force_say_again_what_was_written() {
-        let settings = Settings { suspend: true, confirm_removal: None };
+        let settings = Settings { suspend: true, ..Settings::default() };
         let accepted = AcceptedSettings { generation: 3, hash: "h".into(), settings };
         let written = serde_json::to_value(&accepted).unwrap();
-        assert_eq!(written, json!({"generation": 3, "hash": "h", "suspend": true}));
+        assert_eq!(written, json!({"generation": 3, "hash": "h", "suspend": true, "snapshotsPerSecond": 4}));
         assert_eq!(serde_json::from_value::<AcceptedSettings>(written).unwrap(), accepted);
     }
 }
