@@ -2,7 +2,8 @@
 //!
 //! Reads by id go by *filter*, never by the id parameter: so one id that does not exist does not fail the
 //! read of the others. Reads go through every page. RunInstances is sent once: want of capacity is a
-//! server error by status, and the SDK would repeat it instead of letting the ladder climb.
+//! server error by status, and the SDK would repeat it instead of letting the ladder climb. Periodic snapshots
+//! and deletions of snapshots are sent once too: their pass slows down for a throttle.
 
 mod facts;
 mod requests;
@@ -19,7 +20,7 @@ use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::Class;
 use perennial_core::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
-use perennial_core::names::{Tagged, Tags};
+use perennial_core::names::{Purpose, Tagged, Tags};
 use perennial_core::observation::{
     ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
@@ -286,7 +287,9 @@ impl Ec2 for Ec2Adapter {
     }
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
-        let answer = requests::create_snapshot(request).send_with(&self.client).await;
+        // A periodic one stays due: a throttle is for the pass to heed, which paces all of them.
+        let client = if request.purpose == Purpose::Periodic { &self.once } else { &self.client };
+        let answer = requests::create_snapshot(request).send_with(client).await;
         let answer = answer.map_err(|e| failure(CREATE_SNAPSHOT, &e))?;
         facts::new_snapshot(&answer).ok_or_else(|| incomplete(CREATE_SNAPSHOT, "the snapshot"))
     }
@@ -309,7 +312,8 @@ impl Ec2 for Ec2Adapter {
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {
-        let answer = self.client.delete_snapshot().snapshot_id(id.as_str()).send().await;
+        // As for periodic snapshots: what is refused now goes at the next tick.
+        let answer = self.once.delete_snapshot().snapshot_id(id.as_str()).send().await;
         answer.map(drop).map_err(|e| failure(DELETE_SNAPSHOT, &e))
     }
 

@@ -220,6 +220,8 @@ pub struct SnapshotFacts {
     pub started_at: Timestamp,
     /// Progress as AWS words it, `87%`.
     pub progress: String,
+    /// Bytes of all blocks in it, as if it were the volume's first; EC2 tells of completed ones only.
+    pub full_bytes: Option<u64>,
     /// Whether it belongs to this account.
     pub own: bool,
     /// Its tags.

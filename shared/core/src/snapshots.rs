@@ -301,6 +301,7 @@ mod tests {
             volume: VolumeId::new("vol-1"),
             started_at: now() - SignedDuration::from_secs(ago),
             progress: String::new(),
+            full_bytes: None,
             own: true,
             tags,
         }

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use perennial_cloud::{FunctionOutput, Functions, Options, Server, StartError};
 use serde_json::{Value, json};
+use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::story;
@@ -61,6 +63,20 @@ impl Account {
     /// # Panics
     /// If it cannot start, for instance because the functions are not built.
     pub async fn start(setup: Setup) -> Account {
+        let functions =
+            if setup.functions { Functions::Directory(binaries::directory()) } else { Functions::None };
+        Account::open(setup.speed, functions).await
+    }
+
+    /// Starts a cloud whose events and ticks wait for functions that the test starts with [`Account::host`].
+    ///
+    /// # Panics
+    /// If it cannot start.
+    pub async fn start_unhosted(speed: f64) -> Account {
+        Account::open(speed, Functions::Elsewhere).await
+    }
+
+    async fn open(speed: f64, functions: Functions) -> Account {
         let Ok(permit) = CLOUDS.acquire().await else { panic!("the semaphore of clouds was closed") };
         let folder = match tempfile::tempdir() {
             Ok(folder) => folder,
@@ -68,17 +84,53 @@ impl Account {
         };
         let log = folder.path().join("functions.log");
         let mut options = Options::new(template());
-        options.speed = setup.speed;
+        options.speed = speed;
         options.output = FunctionOutput::File(log.clone());
-        if setup.functions {
-            options.functions = Functions::Directory(binaries::directory());
-        }
+        options.functions = functions;
         let server = match Server::start(options).await {
             Ok(server) => Arc::new(server),
             Err(error @ StartError::Function { .. }) => panic!("{}", binaries::missing(&error.to_string())),
             Err(error) => panic!("{error}"),
         };
         Account { server, log, nodes: Mutex::default(), _folder: folder, _permit: permit }
+    }
+
+    /// Starts the process of one function of a cloud whose functions run elsewhere; it ends when dropped.
+    ///
+    /// # Panics
+    /// If the function is not built.
+    pub fn host(&self, folder: &str) -> Child {
+        let speed = self.control("GET", "clock", &Value::Null)["speed"].to_string();
+        let server = &self.server;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        let output =
+            || log.as_ref().ok().and_then(|file| file.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+        let mut command = Command::new(binaries::binary(folder));
+        command
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", format!("{}/_lambda/{folder}", server.url()))
+            .env("AWS_LAMBDA_FUNCTION_NAME", folder)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_ENDPOINT_URL", server.url())
+            .env("AWS_REGION", server.region())
+            // The cloud tells by its key who calls.
+            .env("AWS_ACCESS_KEY_ID", format!("PERENNIAL{}", folder.to_ascii_uppercase()))
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .env("PERENNIAL_CONFIG_TABLE", self.table("config"))
+            .env("PERENNIAL_STATE_TABLE", self.table("state"))
+            .env("PERENNIAL_EVENT_BUS", server.buses().first().map_or("", String::as_str))
+            .env("PERENNIAL_DEPLOYMENT", "perennial")
+            .env("PERENNIAL_CLOCK", "event")
+            .env("PERENNIAL_TIME_FACTOR", speed)
+            .stdin(Stdio::null())
+            .stdout(output())
+            .stderr(output())
+            .kill_on_drop(true);
+        match command.spawn() {
+            Ok(child) => child,
+            Err(error) => panic!("{folder} does not start: {error}"),
+        }
     }
 
     /// The cloud behind it.
@@ -171,7 +223,11 @@ impl Account {
         if answer.status == 200 { Ok(from_xml(&answer.body)) } else { Err(answer.body) }
     }
 
-    fn table(&self, kind: &str) -> &str {
+    /// The name of the table of this kind, `config` or `state`.
+    ///
+    /// # Panics
+    /// If the template has none.
+    pub fn table(&self, kind: &str) -> &str {
         let found = self.server.tables().iter().find(|name| name.ends_with(kind));
         found.map_or_else(|| panic!("the template has no table {kind}"), String::as_str)
     }
@@ -290,6 +346,13 @@ impl Account {
         let mut snapshots: Vec<Snapshot> = found.iter().map(Snapshot::read).collect();
         snapshots.sort_by(|a, b| a.started.cmp(&b.started));
         snapshots
+    }
+
+    /// All snapshots of a deployment.
+    pub async fn deployment_snapshots(&self, deployment: &str) -> Vec<Snapshot> {
+        let filter = [("Filter.1.Name", "tag:perennial:deployment"), ("Filter.1.Value.1", deployment)];
+        let found = self.ec2("DescribeSnapshots", &filter).await;
+        items(&found["snapshotSet"]).iter().map(Snapshot::read).collect()
     }
 
     /// The images of a node.

@@ -128,6 +128,7 @@ pub fn snapshot(it: &cloud::Snapshot) -> SnapshotFacts {
         volume: VolumeId::new(&it.volume_id),
         started_at: it.start_time,
         progress: String::new(),
+        full_bytes: it.full_size(),
         own: true,
         tags: it.tags.clone(),
     }

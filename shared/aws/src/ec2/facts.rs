@@ -154,6 +154,11 @@ fn snapshot_state(raw: &sdk::SnapshotState) -> SnapshotState {
     }
 }
 
+/// A size that is not known yet is left out or said to be 0; no volume with an operating system is empty.
+fn full_bytes(raw: Option<i64>) -> Option<u64> {
+    raw.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0)
+}
+
 /// A snapshot; only own ones are ever asked for.
 pub(super) fn snapshot(raw: &Snapshot) -> Option<SnapshotFacts> {
     Some(SnapshotFacts {
@@ -162,6 +167,7 @@ pub(super) fn snapshot(raw: &Snapshot) -> Option<SnapshotFacts> {
         volume: VolumeId::new(raw.volume_id()?),
         started_at: timestamp(raw.start_time()?)?,
         progress: owned(raw.progress()),
+        full_bytes: full_bytes(raw.full_snapshot_size_in_bytes()),
         own: true,
         tags: tags(raw.tags()),
     })
@@ -175,6 +181,7 @@ pub(super) fn new_snapshot(raw: &CreateSnapshotOutput) -> Option<SnapshotFacts> 
         volume: VolumeId::new(raw.volume_id()?),
         started_at: timestamp(raw.start_time()?)?,
         progress: owned(raw.progress()),
+        full_bytes: full_bytes(raw.full_snapshot_size_in_bytes()),
         own: true,
         tags: tags(raw.tags()),
     })

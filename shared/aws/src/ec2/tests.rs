@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use perennial_core::launch::{LaunchNetwork, Market, Settings};
-use perennial_core::names::Purpose;
 use perennial_core::observation::ImageState;
 
 use super::*;
@@ -68,6 +67,8 @@ const NO_CAPACITY: &str = "<Response><Errors><Error><Code>InsufficientInstanceCa
     <Message>none left</Message></Error></Errors><RequestID>r</RequestID></Response>";
 const THROTTLED: &str = "<Response><Errors><Error><Code>RequestLimitExceeded</Code>\
     <Message>slower</Message></Error></Errors><RequestID>r</RequestID></Response>";
+const TAKEN: &str = "<CreateSnapshotResponse><snapshotId>snap-2</snapshotId><volumeId>vol-1</volumeId>\
+    <status>pending</status><startTime>2026-11-20T10:05:00.000Z</startTime></CreateSnapshotResponse>";
 const NO_TEMPLATE: &str = "<Response><Errors><Error><Code>InvalidLaunchTemplateId.NotFound</Code>\
     <Message>no such template</Message></Error></Errors><RequestID>r</RequestID></Response>";
 
@@ -95,10 +96,34 @@ async fn another_call_is_repeated_after_a_throttle() {
     assert!(!sent[1].contains("VolumeId."), "{}", sent[1]);
 }
 
+fn snapshot(purpose: Purpose) -> SnapshotRequest {
+    SnapshotRequest {
+        volume: VolumeId::new("vol-1"),
+        purpose,
+        key: "k".into(),
+        tags: Tags::new(),
+        description: String::new(),
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_throttle_of_what_the_pass_paces_comes_back_at_once() {
+    let (ec2, sent) = ec2(vec![(503, THROTTLED), (503, THROTTLED), (503, THROTTLED), (200, TAKEN)]);
+    let refused = ec2.create_snapshot(&snapshot(Purpose::Periodic)).await.unwrap_err();
+    assert_eq!(refused.class, Class::Retry);
+    let refused = ec2.delete_snapshot(&SnapshotId::new("snap-1")).await.unwrap_err();
+    assert_eq!(refused.class, Class::Retry);
+    assert_eq!(sent.lock().unwrap().len(), 2);
+    let last = ec2.create_snapshot(&snapshot(Purpose::Final)).await.unwrap();
+    assert_eq!((last.id.as_str(), last.full_bytes), ("snap-2", None), "a final one is asked for again");
+    assert_eq!(sent.lock().unwrap().len(), 4);
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn reads_go_through_every_page_and_nothing_is_read_for_no_ids() {
     let page = "<DescribeSnapshotsResponse><snapshotSet><item><snapshotId>snap-1</snapshotId>\
         <volumeId>vol-1</volumeId><status>completed</status><startTime>2026-11-20T10:00:00.000Z</startTime>\
+        <fullSnapshotSizeInBytes>8589934592</fullSnapshotSizeInBytes>\
         </item></snapshotSet><nextToken>more</nextToken></DescribeSnapshotsResponse>";
     let last = "<DescribeSnapshotsResponse><snapshotSet><item><snapshotId>snap-2</snapshotId>\
         <volumeId>vol-1</volumeId><status>pending</status><startTime>2026-11-20T10:05:00.000Z</startTime>\
@@ -108,6 +133,7 @@ async fn reads_go_through_every_page_and_nothing_is_read_for_no_ids() {
     let rotated = Tagged { purposes: &Purpose::ROTATED, ..Tagged::of("prod") };
     let found = ec2.snapshots_tagged(&rotated).await.unwrap();
     assert_eq!(found.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["snap-1", "snap-2"]);
+    assert_eq!(found.iter().map(|s| s.full_bytes).collect::<Vec<_>>(), [Some(8 << 30), None]);
     let sent = sent.lock().unwrap();
     assert_eq!(sent.len(), 2);
     assert!(sent[0].contains("Owner.1=self") && sent[1].contains("NextToken=more"));

@@ -152,6 +152,7 @@ fn snapshot_facts(id: &str, volume: &str, purpose: Purpose, cycle: u32, key: &st
         volume: VolumeId::new(volume),
         started_at: at(-500),
         progress: String::new(),
+        full_bytes: None,
         own: true,
         tags: tags(purpose, cycle, key),
     }

@@ -123,6 +123,7 @@ fn snapshot(id: &str, state: SnapshotState, second: i64, tags: Tags) -> Snapshot
         volume: VolumeId::new("vol-1"),
         started_at: at(second),
         progress: String::new(),
+        full_bytes: None,
         own: true,
         tags,
     }

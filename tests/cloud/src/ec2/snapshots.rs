@@ -20,7 +20,7 @@ fn write(cloud: &Cloud, it: &Snapshot) -> Nodes {
         .text("encrypted", it.encrypted)
         .maybe("kmsKeyId", it.kms_key_id.as_ref())
         .text("storageTier", "standard")
-        .text("fullSnapshotSizeInBytes", it.full_size());
+        .maybe("fullSnapshotSizeInBytes", it.full_size());
     match it.state {
         SnapshotState::Pending => {}
         SnapshotState::Completed => nodes = nodes.time("completionTime", it.completes),

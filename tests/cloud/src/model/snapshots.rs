@@ -83,10 +83,12 @@ impl Snapshot {
         }
     }
 
-    /// Size of all blocks in it, bytes: a write is one MiB, an operating system is taken as 1 GiB.
-    pub fn full_size(&self) -> u64 {
+    /// Size of all blocks in it, bytes, which EC2 tells once it is completed: a write is one MiB, an operating system
+    /// is taken as 1 GiB.
+    pub fn full_size(&self) -> Option<u64> {
         let system = if self.billing.is_some() { 1024 } else { 0 };
-        (system + self.contents.writes).min(u64::from(self.volume_size) * 1024) << 20
+        let mebibytes = (system + self.contents.writes).min(u64::from(self.volume_size) * 1024);
+        (self.state == SnapshotState::Completed).then_some(mebibytes << 20)
     }
 }
 

@@ -13,6 +13,8 @@ mod ended;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod lifecycle;

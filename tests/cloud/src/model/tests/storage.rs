@@ -35,8 +35,10 @@ fn a_snapshot_takes_as_long_as_what_changed_since_the_last_one() {
     w.pass(13);
     let seen = w.cloud.snapshot(&first.id).unwrap();
     assert_eq!((seen.state, seen.progress(w.cloud.now())), (SnapshotState::Pending, 92));
+    assert_eq!(seen.full_size(), None, "told once it is completed");
     w.pass(1);
-    assert_eq!(w.cloud.snapshot(&first.id).unwrap().state, SnapshotState::Completed);
+    let seen = w.cloud.snapshot(&first.id).unwrap();
+    assert_eq!((seen.state, seen.full_size()), (SnapshotState::Completed, Some((1024 + 640) << 20)));
     w.pass(15);
     let second = w.snapshot(&root);
     w.events();
