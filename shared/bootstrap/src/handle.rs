@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use perennial_core::event::{self, Envelope, Malformed};
 use perennial_engine::Engine;
 use perennial_engine::configure::Configured;
+use perennial_engine::drive::Drive;
 use perennial_engine::passes::Tick;
 use perennial_engine::ports::{Bus, Clock, Ec2, Reply, Store};
 use perennial_engine::snapshots::SnapshotTick;
@@ -146,6 +147,10 @@ async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed>
 async fn act<N: Entry>(engine: &N, envelope: Envelope) -> Result<Value, Failed> {
     match engine.take_event(&envelope).await.map_err(Failed::logged)? {
         Woken::Unknown => tracing::debug!(event.id = envelope.id, "the event concerns nothing of ours"),
+        // Every few minutes for each node: no news.
+        Woken::Driven { node, end: Drive::Steady } => {
+            tracing::debug!(event.id = envelope.id, node = %node, "the event changes nothing for the node");
+        }
         Woken::Driven { node, end } => tracing::info!(event.id = envelope.id, node = %node, ?end, "driven"),
     }
     Ok(Value::Null)

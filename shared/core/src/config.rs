@@ -65,6 +65,9 @@ pub struct NodeConfig {
     /// What outlives its instances.
     #[serde(default)]
     pub persist: Persist,
+    /// What to do when EC2 says that the instance is at risk.
+    #[serde(default, skip_serializing_if = "OnRebalance::is_default")]
+    pub on_rebalance: OnRebalance,
     /// What is kept how long after deallocation.
     #[serde(default)]
     pub retention: Retention,
@@ -107,6 +110,24 @@ impl DesiredState {
             Self::Deallocated => "deallocated",
             Self::Released => "released",
         }
+    }
+}
+
+/// What to do at a rebalance recommendation: EC2's word that an instance is at elevated risk of interruption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRebalance {
+    /// Nothing.
+    Ignore,
+    /// An extra snapshot of the root, so that the final one is small should the interruption follow.
+    #[default]
+    Snapshot,
+}
+
+impl OnRebalance {
+    // Records written before there was a choice must read back as they were.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -20,6 +20,7 @@ pub mod orphans;
 pub mod pace;
 pub mod phase;
 pub mod plan;
+pub mod rebalance;
 pub mod record;
 pub mod removal;
 pub mod snapshots;

@@ -49,8 +49,10 @@ pub const SNAPSHOTS_PER_SECOND: u32 = 4;
 pub const SNAPSHOTS_PER_SECOND_MAX: u32 = 1000;
 /// How long one beat of the snapshot pass takes: so many calls are made side by side, then it waits.
 pub const BEAT: SignedDuration = secs(1);
-/// Most beats of one pass: it ends before the next minute's begins, its reads included.
-pub const BEATS: u32 = 50;
+/// Most beats of one pass: over so many a minute's calls are spread.
+pub const BEATS: u32 = 54;
+/// When a pass leaves the rest to the next one, its reads included: two side by side would exceed the pace.
+pub const PASS_AT_MOST: SignedDuration = secs(58);
 /// A lane that is throttled in so many beats in a row at its slowest leaves the rest to the next tick.
 pub const THROTTLED_BEATS: u32 = 3;
 /// So many snapshots are read again by their ids in one call before they are deleted.

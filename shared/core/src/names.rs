@@ -171,6 +171,11 @@ impl Names<'_> {
         self.key("periodic", &[volume.as_str(), &due.as_second().to_string()])
     }
 
+    /// Key of the snapshot taken at a rebalance recommendation of this second.
+    pub fn rebalance(&self, volume: &VolumeId, at: Timestamp) -> String {
+        self.key("rebalance", &[volume.as_str(), &at.as_second().to_string()])
+    }
+
     /// Unique name of a node image; AWS allows 3 to 128 characters.
     pub fn image(&self, cycle: u32, attempt: u32) -> String {
         let hash = self.key("image", &[&cycle.to_string(), &attempt.to_string()]);

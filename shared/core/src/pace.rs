@@ -1,7 +1,7 @@
 //! The pace of a pass: how many calls of one kind are made in each beat.
 //!
-//! A pass may go a little faster than the pace that is set, since it rests until the next tick; over the
-//! whole minute it never makes more calls than the pace allows. Throttled calls halve the beat, quiet ones
+//! A pass goes a little faster than the pace that is set, since it rests until the next tick; over the whole
+//! minute it never makes more calls than the pace allows. Throttled calls halve the beat, quiet ones
 //! let it grow again, and whoever is throttled again and again leaves the rest to the next tick.
 
 use std::collections::VecDeque;

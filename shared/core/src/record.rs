@@ -276,6 +276,15 @@ impl Record {
         all
     }
 
+    /// Whether the end of a snapshot changes what is to be done. Of a running node, which remembers none of
+    /// its snapshots, any may prove what came before it needless; else only one that the record names.
+    pub fn heeds_snapshot(&self, snapshot: &SnapshotId) -> bool {
+        if self.phase == Phase::Running {
+            return self.work_at.is_some() || !self.needless().is_empty();
+        }
+        self.resources().contains(snapshot.as_str())
+    }
+
     /// Forgets something that is superseded: it has been deleted, or is kept aside.
     pub fn forget(&mut self, gone: &Superseded) {
         if self.superseded.contains(gone) {

@@ -57,6 +57,8 @@ pub struct Point {
     pub cycle: u32,
     /// Which snapshot it is; `None` if there is none yet.
     pub snapshot: Option<SnapshotId>,
+    /// The size of all its blocks in bytes, as EC2 tells it: what a volume made from it has to read.
+    pub bytes: Option<u64>,
     /// How old it is; without one, how long the instance has been there.
     pub age: SignedDuration,
     /// How long ago the next snapshot should have been taken, at the node's own interval; not negative.
@@ -180,6 +182,7 @@ fn point(
         life: steady.life.clone(),
         cycle: steady.cycle,
         snapshot: newest.map(|s| s.id.clone()),
+        bytes: newest.and_then(|s| s.full_bytes),
         age: since(newest.map(|s| s.started_at).or(last)).max(SignedDuration::ZERO),
         lag: since(last).saturating_sub(every).max(SignedDuration::ZERO),
     }

@@ -26,6 +26,8 @@ pub enum Drive {
     NoRecord,
     /// The record was written by a newer version and is left alone.
     Newer,
+    /// What the event told changes nothing for the node: it was not looked at.
+    Steady,
     /// The node waits; what for.
     Waits(String),
     /// Another invocation is taking a step.

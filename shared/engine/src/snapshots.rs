@@ -74,10 +74,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         if steady.is_empty() {
             return Ok(tick);
         }
-        let fleet = self.fleet().await?;
         let rotated = Tagged { purposes: &Purpose::ROTATED, ..Tagged::of(&self.deployment) };
-        let snapshots = self.ec2.snapshots_tagged(&rotated).await?;
-        let mut round = round(&steady, &snapshots, &fleet, &self.deployment, now);
+        let (fleet, snapshots) = join(self.fleet(), self.ec2.snapshots_tagged(&rotated)).await;
+        let mut round = round(&steady, &snapshots?, &fleet?, &self.deployment, now);
         tick.failed = round.failed;
         tick.recovery_point_age = round.points.first().map(|worst| worst.age);
         tick.lag = round.points.iter().map(|point| point.lag).max().unwrap_or_default();
@@ -85,7 +84,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         tick.held = round.drop.iter().filter(|it| it.is_held(now)).count();
         let take = Lane::new(std::mem::take(&mut round.take), pace);
         let drop = Lane::new(std::mem::take(&mut round.drop), pace);
-        self.play(take, drop, &mut tick).await;
+        self.play(take, drop, now, &mut tick).await;
         tell_worst(&round.points, &tick);
         if let Some(event) = lagging(&round, &tick, pace, now) {
             // Told again while it lasts: a failure to tell is no failure of the pass.
@@ -97,12 +96,19 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Beat by beat, both kinds side by side: each has a quota of its own.
-    async fn play(&self, mut take: Lane<SnapshotRequest>, mut drop: Lane<Needless>, tick: &mut SnapshotTick) {
+    async fn play(
+        &self,
+        mut take: Lane<SnapshotRequest>,
+        mut drop: Lane<Needless>,
+        began: Timestamp,
+        tick: &mut SnapshotTick,
+    ) {
         let mut read_again = BTreeSet::new();
-        let began = self.clock.now();
+        let first = self.clock.now();
         for beat in 1..=limits::BEATS {
             // A read, then a creation beside a deletion: each may take its whole timeout.
-            if !self.has_time_for(2) {
+            let is_late = self.clock.now().duration_since(began) >= limits::PASS_AT_MOST;
+            if is_late || !self.has_time_for(2) {
                 break;
             }
             self.read_again(&mut drop, &mut read_again, tick).await;
@@ -113,7 +119,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             if !take.has_more() && !drop.has_more() {
                 break;
             }
-            let next = began.saturating_add(limits::BEAT * i32::try_from(beat).unwrap_or(i32::MAX));
+            let next = first.saturating_add(limits::BEAT * i32::try_from(beat).unwrap_or(i32::MAX));
             let rest = next.map_or(SignedDuration::ZERO, |next| next.duration_since(self.clock.now()));
             if rest.is_positive() {
                 self.clock.pause(rest).await;
@@ -221,9 +227,12 @@ fn tell_worst(points: &[Point], tick: &SnapshotTick) {
 
 fn words(point: &Point) -> String {
     let age = point.age.as_secs();
-    match &point.snapshot {
-        Some(snapshot) => format!("{} {age} s ({snapshot})", point.node),
-        None => format!("{} {age} s (none yet)", point.node),
+    match (&point.snapshot, point.bytes) {
+        (Some(snapshot), Some(bytes)) => {
+            format!("{} {age} s ({snapshot}, {} MiB)", point.node, bytes.div_ceil(1 << 20))
+        }
+        (Some(snapshot), None) => format!("{} {age} s ({snapshot})", point.node),
+        (None, _) => format!("{} {age} s (none yet)", point.node),
     }
 }
 

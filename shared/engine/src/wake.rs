@@ -3,9 +3,14 @@
 //! Events of every instance, snapshot and image of the account arrive here; all but a few belong to
 //! nobody, and finding that out costs one read.
 
+use futures::join;
 use jiff::Timestamp;
 use perennial_core::event::{AwsEvent, Envelope};
-use perennial_core::ids::{InstanceId, NodeName};
+use perennial_core::failure::Class;
+use perennial_core::ids::{InstanceId, NodeName, SnapshotId, VolumeId};
+use perennial_core::rebalance::{self, Recommended};
+use perennial_core::record::Record;
+use perennial_core::step::SnapshotRequest;
 
 use crate::Engine;
 use crate::drive::{Drive, Driver};
@@ -36,17 +41,80 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             AwsEvent::InstanceState { instance, .. } => self.wake(instance.as_str()).await,
             AwsEvent::Snapshot { snapshots, .. } => {
                 let mut woken = Woken::Unknown;
-                for (snapshot, _) in snapshots {
-                    if let driven @ Woken::Driven { .. } = self.wake(snapshot.as_str()).await? {
+                for (snapshot, volume) in snapshots {
+                    let ended = self.snapshot_ended(snapshot, volume.as_ref());
+                    if let driven @ Woken::Driven { .. } = ended.await? {
                         woken = driven;
                     }
                 }
                 Ok(woken)
             }
             AwsEvent::Image { image, .. } => self.wake(image.as_str()).await,
-            // What to do at a rebalance recommendation is not supported yet; the notice comes anyway.
-            AwsEvent::Rebalance { .. } | AwsEvent::Other { .. } => Ok(Woken::Unknown),
+            AwsEvent::Rebalance { instance } => self.rebalance(instance, envelope.time).await,
+            AwsEvent::Other { .. } => Ok(Woken::Unknown),
         }
+    }
+
+    /// Takes the end of a snapshot. A running node remembers none of its own, so it is found by the volume;
+    /// this happens every few minutes for each, and costs a steady one no more than two reads of the table.
+    async fn snapshot_ended(&self, snapshot: &SnapshotId, volume: Option<&VolumeId>) -> Reply<Woken> {
+        let of_volume = match volume {
+            Some(volume) => self.store.owner(volume.as_str()).await?,
+            None => None,
+        };
+        // The volume of a final snapshot may be known no longer.
+        let Some(node) = of_volume else { return self.wake(snapshot.as_str()).await };
+        let end = match self.load(&node).await? {
+            Ok(record) if record.heeds_snapshot(snapshot) => self.drive(&node).await?,
+            Ok(_) => Drive::Steady,
+            Err(end) => end,
+        };
+        Ok(Woken::Driven { node, end })
+    }
+
+    /// Takes a rebalance recommendation: an extra snapshot, best effort, and nothing written down.
+    async fn rebalance(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken> {
+        let Some(node) = self.store.owner(instance.as_str()).await? else { return Ok(Woken::Unknown) };
+        let (record, settings) = join!(self.load(&node), self.store.settings());
+        let record = match record? {
+            Ok(record) => record,
+            Err(end) => return Ok(Woken::Driven { node, end }),
+        };
+        let asked = match settings?.is_some_and(|in_force| in_force.settings.suspend) {
+            true => Err("the deployment is suspended"),
+            false => self.rebalance_snapshot(&record, instance, at).await?,
+        };
+        match asked {
+            Err(why) => tracing::info!(%node, %instance, "rebalance recommended: no extra snapshot, {why}"),
+            Ok(request) => match self.ec2.create_snapshot(&request).await {
+                Ok(taken) => {
+                    tracing::info!(%node, %instance, snapshot = %taken.id, "rebalance recommended: {} taken", taken.id);
+                }
+                // The event comes again.
+                Err(failure) if failure.class == Class::Retry => return Err(failure),
+                Err(failure) => {
+                    tracing::warn!(%node, %instance, code = %failure.code, "no rebalance snapshot: {failure}");
+                }
+            },
+        }
+        Ok(Woken::Driven { node, end: Drive::Steady })
+    }
+
+    /// The snapshot that a recommendation asks for, or why none is taken.
+    async fn rebalance_snapshot(
+        &self,
+        record: &Record,
+        instance: &InstanceId,
+        at: Timestamp,
+    ) -> Reply<Result<SnapshotRequest, &'static str>> {
+        let told = Recommended { instance, at, now: self.clock.now() };
+        let volume = match rebalance::wanted(record, told) {
+            Ok(volume) => volume,
+            Err(why) => return Ok(Err(why)),
+        };
+        let ids = [instance.clone()];
+        let (instances, snapshots) = join!(self.ec2.instances(&ids), self.ec2.snapshots_of(volume));
+        Ok(rebalance::snapshot(record, told, &instances?, &snapshots?, &self.deployment))
     }
 
     /// Wakes the node that a resource belongs to.

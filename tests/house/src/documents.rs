@@ -247,9 +247,9 @@ mod tests {
     fn an_attribute_that_is_not_as_documented_is_found() {
         let all: String = config::ATTRIBUTES.iter().map(|name| format!("`{name}` ")).collect();
         let right =
-            "## Supported attributes\n| `launch.market` | x |\n## Refused for now\n| `onRebalance` | y |\n";
+            "## Supported attributes\n| `launch.market` | x |\n## Refused for now\n| `targetGroups` | y |\n";
         assert!(check_attributes(&file("C.md", &format!("{all}\n{right}"))).is_empty());
-        let wrong = "## Supported attributes\n| `onRebalance` | x |\n| `launch.typo` | x |\n\
+        let wrong = "## Supported attributes\n| `targetGroups` | x |\n| `launch.typo` | x |\n\
                      ## Refused for now\n| `launch.market` | y |\n";
         let found = check_attributes(&file("C.md", &format!("{all}\n{wrong}")));
         assert_eq!(found.iter().map(|f| f.line).collect::<Vec<_>>(), [3, 4, 6], "{found:?}");

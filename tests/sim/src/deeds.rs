@@ -136,6 +136,14 @@ impl Run {
         }
     }
 
+    /// EC2 says that the instance of a node is at risk.
+    pub fn recommend_rebalance(&mut self, node: &str) {
+        if let Some(id) = self.instance(node) {
+            // Of an instance that is not of the spot market, or not up, nothing is said.
+            let _ = self.world.0.borrow_mut().cloud.recommend_rebalance(&id);
+        }
+    }
+
     /// Terminates, stops or starts the instance of a node by hand.
     pub fn terminate(&mut self, node: &str) {
         if let Some(id) = self.instance(node) {

@@ -4,7 +4,7 @@ use perennial_cloud::model as cloud;
 use perennial_cloud::model::TemplateRef as ModelTemplateRef;
 use perennial_cloud::model::{
     ApiError, BlockDeviceMapping, Cloud, CreateNetworkInterface, Describe, Ebs, Filter, InterfaceChange,
-    RegisterImage, Versions,
+    Page, RegisterImage, Versions,
 };
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::{Class, Failure};
@@ -17,11 +17,14 @@ use perennial_engine::ports::{Ec2, Reply};
 
 use crate::convert;
 use crate::sabotage::Defect;
-use crate::world::Handle;
+use crate::world::{Handle, World};
 
 /// EC2 as the simulation has it.
 #[derive(Clone, Debug)]
 pub struct SimEc2(pub Handle);
+
+/// Items of one page, as the functions' own adapter asks for.
+const PAGE: u32 = 1000;
 
 impl SimEc2 {
     async fn ask<T>(
@@ -29,8 +32,7 @@ impl SimEc2 {
         call: &'static str,
         ask: impl FnOnce(&mut Cloud) -> Result<T, ApiError>,
     ) -> Reply<T> {
-        let effect =
-            |world: &mut crate::world::World| ask(&mut world.cloud).map_err(|error| failure(call, &error));
+        let effect = |world: &mut World| ask(&mut world.cloud).map_err(|error| refused(world, call, &error));
         self.0.call(call, effect).await
     }
 }
@@ -43,8 +45,7 @@ impl SimEc2 {
         what: String,
         ask: impl FnOnce(&mut Cloud) -> Result<T, ApiError>,
     ) -> Reply<T> {
-        let effect =
-            |world: &mut crate::world::World| ask(&mut world.cloud).map_err(|error| failure(call, &error));
+        let effect = |world: &mut World| ask(&mut world.cloud).map_err(|error| refused(world, call, &error));
         self.0.change(call, what, effect).await
     }
 
@@ -82,6 +83,25 @@ impl SimEc2 {
                 let world = self.0.0.borrow();
                 facts.map(|facts| defect.snapshot(facts, &world.records)).collect()
             }
+        }
+    }
+
+    /// A read of many, page by page: each page is a call.
+    async fn pages<T>(
+        &self,
+        call: &'static str,
+        mut request: Describe,
+        read: impl Fn(&mut Cloud, &Describe) -> Result<Page<T>, ApiError>,
+    ) -> Reply<Vec<T>> {
+        request.max_results = Some(PAGE);
+        let mut items = Vec::new();
+        loop {
+            let page = self.ask(call, |cloud| read(cloud, &request)).await?;
+            items.extend(page.items);
+            if page.next_token.is_none() {
+                return Ok(items);
+            }
+            request.next_token = page.next_token;
         }
     }
 
@@ -127,6 +147,12 @@ fn failure(call: &'static str, error: &ApiError) -> Failure {
     failure
 }
 
+/// The same, counted if it is for want of tokens in a request bucket.
+fn refused(world: &mut World, call: &'static str, error: &ApiError) -> Failure {
+    world.throttled += u64::from(error.code == "RequestLimitExceeded");
+    failure(call, error)
+}
+
 impl Ec2 for SimEc2 {
     async fn instances(&self, ids: &[InstanceId]) -> Reply<Vec<InstanceFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_instances(&among("instance-id", ids));
@@ -143,8 +169,8 @@ impl Ec2 for SimEc2 {
 
     async fn instances_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InstanceFacts>> {
         let request = self.tagged(tagged);
-        let ask = |cloud: &mut Cloud| cloud.describe_instances(&request);
-        Ok(self.shown_instances(&self.ask("EC2:DescribeInstances", ask).await?.items))
+        Ok(self
+            .shown_instances(&self.pages("EC2:DescribeInstances", request, Cloud::describe_instances).await?))
     }
 
     async fn checks_passed(&self, id: &InstanceId) -> Reply<bool> {
@@ -169,8 +195,7 @@ impl Ec2 for SimEc2 {
             return Ok(Vec::new());
         }
         let request = self.tagged(tagged);
-        let ask = |cloud: &mut Cloud| cloud.describe_volumes(&request);
-        Ok(self.shown_volumes(&self.ask("EC2:DescribeVolumes", ask).await?.items))
+        Ok(self.shown_volumes(&self.pages("EC2:DescribeVolumes", request, Cloud::describe_volumes).await?))
     }
 
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>> {
@@ -196,8 +221,8 @@ impl Ec2 for SimEc2 {
             return Ok(Vec::new());
         }
         let request = own(self.tagged(tagged));
-        let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&request);
-        Ok(self.shown_snapshots(&self.ask("EC2:DescribeSnapshots", ask).await?.items))
+        Ok(self
+            .shown_snapshots(&self.pages("EC2:DescribeSnapshots", request, Cloud::describe_snapshots).await?))
     }
 
     async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>> {

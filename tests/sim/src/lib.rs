@@ -17,6 +17,7 @@ pub mod invariants;
 pub mod matrix;
 pub mod run;
 pub mod sabotage;
+pub mod scale;
 pub mod schedule;
 pub mod store;
 pub mod stories;

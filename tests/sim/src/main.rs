@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use perennial_sim::bench;
 use perennial_sim::invariants::{INVARIANTS, report};
 use perennial_sim::matrix::{Outcome, Share, tell};
+use perennial_sim::scale::{self, Case};
 use perennial_sim::schedule::{explained, of_seed};
 use perennial_sim::stories::all;
 
@@ -31,6 +32,23 @@ struct Options {
 enum Command {
     /// Counts what a recovery and a steady node cost, in calls and in virtual time.
     Bench,
+    /// Keeps the snapshots of many nodes going, and counts what that takes.
+    Scale {
+        /// How many nodes; with none all cases of the benchmark.
+        nodes: Option<usize>,
+        /// Requests per second that AWS allows for CreateSnapshot and for DeleteSnapshot; with none the default.
+        #[arg(long)]
+        quota: Option<u32>,
+        /// `settings.snapshotsPerSecond`; with none the default.
+        #[arg(long)]
+        per_second: Option<u32>,
+        /// Minutes before the measuring begins.
+        #[arg(long, default_value_t = 30)]
+        warm_up: u32,
+        /// Minutes measured.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+    },
     /// Breaks every call of every story in every way.
     Matrix {
         /// Only one telling in so many.
@@ -49,18 +67,35 @@ fn main() -> ExitCode {
     let options = Options::parse();
     match &options.command {
         None => seeds(&options),
-        Some(Command::Bench) => match bench::report() {
-            Ok(report) => {
-                print!("{report}");
-                ExitCode::SUCCESS
-            }
-            Err(problem) => {
-                println!("the benchmark's own story failed: {problem}");
-                ExitCode::FAILURE
-            }
-        },
+        Some(Command::Bench) => exit(said(bench::report()) && scaled(&scale::CASES)),
+        Some(Command::Scale { nodes: None, .. }) => exit(scaled(&scale::CASES)),
+        &Some(Command::Scale { nodes: Some(nodes), quota, per_second, warm_up, minutes }) => {
+            exit(scaled(&[Case { nodes, quota, per_second, warm_up, minutes }]))
+        }
         Some(Command::Matrix { one_in, story }) => matrix(*one_in, story),
     }
+}
+
+/// Prints a report, or what went wrong with the story behind it.
+fn said(report: Result<String, String>) -> bool {
+    match report {
+        Ok(report) => print!("{report}"),
+        Err(problem) => {
+            println!("the benchmark's own story failed: {problem}");
+            return false;
+        }
+    }
+    true
+}
+
+/// Plays cases one after the other, and tells of each as soon as it is over.
+fn scaled(cases: &[Case]) -> bool {
+    println!("Snapshots of many nodes (virtual time, every 5 minutes, 3 kept; every event lost)");
+    cases.iter().all(|case| said(scale::tell(*case)))
+}
+
+fn exit(went_well: bool) -> ExitCode {
+    if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn threads() -> usize {

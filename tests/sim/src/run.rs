@@ -74,12 +74,12 @@ enum Delivered {
     Change(String),
 }
 
-type SimEngine = Engine<SimEc2, Tables, Tables, SimClock>;
+pub(crate) type SimEngine = Engine<SimEc2, Tables, Tables, SimClock>;
 
 /// How long an invocation may take, as deployed.
-const TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
-fn engine(world: &Handle, invocation: String, timeout: SignedDuration) -> SimEngine {
+pub(crate) fn engine(world: &Handle, invocation: String, timeout: SignedDuration) -> SimEngine {
     Engine {
         ec2: SimEc2(world.clone()),
         store: Tables(world.clone()),

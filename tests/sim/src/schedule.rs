@@ -35,6 +35,8 @@ pub enum Deed {
     SuspendAll(bool),
     /// EC2 takes its instance back, with notice or without.
     Interrupt(bool),
+    /// EC2 says that its instance is at risk.
+    Rebalance,
     /// Its instance is terminated by hand.
     Terminate,
     /// Its instance is stopped by hand, if its market lets it.
@@ -165,10 +167,18 @@ impl Schedule {
         };
         let states =
             [None, Some("running"), Some("running"), Some("running"), Some("paused"), Some("deallocated")];
+        // Drawn apart from the others, so that the schedules that seeds stand for stay as they are.
+        let deeds = (0..6 + draw(6, 14)).flat_map(|n| {
+            let (pause, node, deed) = deed(n);
+            match draw(700 + n, 6) {
+                0 => vec![(pause, node, Deed::Rebalance), (0, node, deed)],
+                _ => vec![(pause, node, deed)],
+            }
+        });
         Self {
             seed,
             nodes,
-            deeds: (0..6 + draw(6, 14)).map(deed).collect(),
+            deeds: deeds.collect(),
             wanted: (0..nodes as u64).map(|n| states[draw(600 + n, states.len() as u64) as usize]).collect(),
             delivery,
             faults,
@@ -287,6 +297,7 @@ impl Deed {
             Self::Suspend(is) => run.edit(node, |item| item["suspend"] = json!(is)),
             Self::SuspendAll(is) => run.settings(json!({"suspend": is})),
             Self::Interrupt(notice) => run.interrupt(node, notice),
+            Self::Rebalance => run.recommend_rebalance(node),
             Self::Terminate => run.terminate(node),
             Self::Stop => run.stop(node),
             Self::Start => run.start(node),

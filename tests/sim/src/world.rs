@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::faults::{Fault, Plan};
 use crate::sabotage::Defect;
 
-/// How long a call to the world takes.
+/// How long a call to the world takes, unless a run says otherwise.
 const LATENCY: SignedDuration = SignedDuration::from_millis(40);
 
 /// The calls that delete something.
@@ -40,6 +40,10 @@ pub struct World {
     pub calls: BTreeMap<&'static str, u64>,
     /// Every call with the time it was made, if a benchmark wants to know.
     pub log: Option<Vec<(Timestamp, &'static str)>>,
+    /// Calls refused because a request bucket of the account was empty.
+    pub throttled: u64,
+    /// How long a call takes. Calls that are made side by side take their time one after the other here.
+    pub latency: SignedDuration,
     /// Number of the next call.
     pub next_call: u64,
     /// What goes wrong.
@@ -76,6 +80,8 @@ impl World {
             stream: Vec::new(),
             calls: BTreeMap::new(),
             log: None,
+            throttled: 0,
+            latency: LATENCY,
             next_call: 0,
             faults,
             died: false,
@@ -148,7 +154,8 @@ impl Handle {
             if let Some(log) = &mut world.log {
                 log.push((now, name));
             }
-            world.cloud.pass(LATENCY);
+            let latency = world.latency;
+            world.cloud.pass(latency);
             let planned = world.faults.at(number);
             change.and_then(|what| world.change(name, &what)).or(planned)
         };

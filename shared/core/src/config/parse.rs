@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::reader::{Reader, problem};
 use super::{
-    DesiredState, Launch, MarketPolicy, NetworkPolicy, NodeConfig, Persist, Problem, Retained, Retention,
-    RootPolicy, TemplateRef, TemplateSpec,
+    DesiredState, Launch, MarketPolicy, NetworkPolicy, NodeConfig, OnRebalance, Persist, Problem, Retained,
+    Retention, RootPolicy, TemplateRef, TemplateSpec,
 };
 use crate::ids::{ImageId, NodeName, SnapshotId, SubnetId};
 use crate::limits;
@@ -31,11 +31,12 @@ pub fn parse(item: &Value) -> Draft {
     let mut top = Reader::new("", Some(item));
     top.get("id");
     top.get(super::STATUS);
-    top.not_yet(&["group", "onRebalance", "targetGroups"]);
+    top.not_yet(&["group", "targetGroups"]);
     let desired_state = desired_state(&mut top);
     let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
     let restore_from = restore_from(&mut top);
     let suspend = top.boolean("suspend").unwrap_or(false);
+    let on_rebalance = on_rebalance(&mut top);
     let template_and_launch = top.map("launch").map(|reader| launch(reader, &mut problems));
     if template_and_launch.is_none() && top.get("launch").is_none() {
         problems.push(problem(
@@ -57,6 +58,7 @@ pub fn parse(item: &Value) -> Draft {
             restore_from,
             launch,
             persist,
+            on_rebalance,
             retention,
             suspend,
             tags,
@@ -96,6 +98,18 @@ fn restore_from(top: &mut Reader<'_>) -> Option<SnapshotId> {
         top.refuse("restoreFrom", &Value::from(text), remedy);
     }
     snapshot
+}
+
+fn on_rebalance(top: &mut Reader<'_>) -> OnRebalance {
+    let remedy = match top.text("onRebalance", "ignore or snapshot") {
+        None | Some("snapshot") => return OnRebalance::Snapshot,
+        Some("ignore") => return OnRebalance::Ignore,
+        Some("replace") => "not supported yet by this version of Perennial: write \"snapshot\" or \"ignore\"",
+        Some(_) => "unknown reaction: write \"snapshot\" or \"ignore\"",
+    };
+    let value = top.get("onRebalance").cloned().unwrap_or(Value::Null);
+    top.refuse("onRebalance", &value, remedy);
+    OnRebalance::default()
 }
 
 fn launch(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> (bool, Launch) {
@@ -429,6 +443,24 @@ mod tests {
             for state in DesiredState::ALL {
                 assert!(problems[0].remedy.contains(state.as_str()), "{problems:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_reaction_to_a_recommendation_is_to_ignore_it_or_to_take_a_snapshot() {
+        assert_eq!(parse(&good()).config.on_rebalance, OnRebalance::Snapshot);
+        for (word, reaction) in [("ignore", OnRebalance::Ignore), ("snapshot", OnRebalance::Snapshot)] {
+            let mut item = good();
+            item["onRebalance"] = json!(word);
+            let draft = parse(&item);
+            assert_eq!((draft.config.on_rebalance, draft.problems), (reaction, vec![]));
+            let again = serde_json::to_value(&parse(&item).config).unwrap();
+            assert_eq!(serde_json::from_value::<NodeConfig>(again).unwrap().on_rebalance, reaction);
+        }
+        for bad in [json!("Snapshot"), json!(""), json!(true), json!({})] {
+            let mut item = good();
+            item["onRebalance"] = bad.clone();
+            assert_eq!(paths(&item), ["onRebalance"], "{bad}");
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Fact {
     State { instance: String, state: InstanceState },
     /// A spot instance will be interrupted in two minutes.
     Warning { instance: String, zone: String },
+    /// A spot instance is at elevated risk of interruption.
+    Rebalance { instance: String },
     /// A snapshot completed or failed.
     Snapshot { snapshot: String, volume: String, started: Timestamp, failed: bool },
     /// An image entered a state: `available`, `failed` or `deregistered`.
@@ -61,6 +63,11 @@ impl Cloud {
                 "EC2 Spot Instance Interruption Warning",
                 format!("arn:aws:ec2:{zone}:instance/{instance}"),
                 json!({"instance-id": instance, "instance-action": "terminate"}),
+            ),
+            Fact::Rebalance { instance } => (
+                "EC2 Instance Rebalance Recommendation",
+                format!("arn:aws:ec2:{region}:{account}:instance/{instance}"),
+                json!({"instance-id": instance}),
             ),
             Fact::Snapshot { snapshot, volume, started, failed } => {
                 let arn = format!("arn:aws:ec2::{region}:snapshot/{snapshot}");

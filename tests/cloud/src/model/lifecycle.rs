@@ -110,6 +110,23 @@ impl Cloud {
         Ok(())
     }
 
+    /// Tells that a running spot instance is at elevated risk of interruption; nothing else comes of it.
+    pub fn recommend_rebalance(&mut self, instance_id: &str) -> Result<(), ApiError> {
+        Kind::Instance.check(instance_id)?;
+        let instance = self.instances.get(instance_id);
+        let instance = instance.ok_or_else(|| Kind::Instance.not_found(instance_id))?;
+        if instance.market != Market::Spot {
+            let what = format!("The instance '{instance_id}' is not a Spot instance.");
+            return Err(ApiError::new("UnsupportedOperation", what));
+        }
+        if instance.state != InstanceState::Running {
+            let what = format!("The instance '{instance_id}' is {}, not running.", instance.state.name());
+            return Err(ApiError::new("IncorrectInstanceState", what));
+        }
+        self.emit(Fact::Rebalance { instance: instance_id.to_owned() });
+        Ok(())
+    }
+
     /// EC2 takes a spot instance back, unless it has ended meanwhile.
     pub(crate) fn reclaim(&mut self, id: &str) {
         if self.instances.get(id).is_some_and(|it| it.state == InstanceState::Running) {

@@ -49,7 +49,7 @@ pub use launch_spec::{
     TemplateRef,
 };
 pub use network::{SecurityGroup, Subnet, Vpc};
-pub use settings::Settings;
+pub use settings::{Quota, Settings};
 pub use snapshots::{Snapshot, SnapshotState};
 pub use tags::{TagSpecification, Tags};
 pub use templates::{CreateLaunchTemplate, LaunchTemplate, TemplateVersion, Versions};

@@ -3,7 +3,18 @@
 //! Every latency of the model stands here and nowhere else. They are chosen to keep the order and the rough
 //! proportions seen on AWS while a demonstration stays short; none is documented by AWS as a guarantee.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
+
+/// How many requests of one action an account may make.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// Requests at once.
+    pub burst: f64,
+    /// Requests per second in the long run.
+    pub per_second: f64,
+}
 
 /// Settings of one [`Cloud`](super::Cloud); durations are cloud time.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +57,8 @@ pub struct Settings {
     pub read_lag: SignedDuration,
     /// Whether API calls draw from request buckets.
     pub throttling: bool,
+    /// Request buckets that AWS raised for the account, by action; every other one is as the guide has it.
+    pub raised: BTreeMap<&'static str, Quota>,
 }
 
 impl Default for Settings {
@@ -70,6 +83,7 @@ impl Default for Settings {
             create_volume: SignedDuration::from_secs(2),
             read_lag: SignedDuration::ZERO,
             throttling: true,
+            raised: BTreeMap::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{ApiError, Cloud};
+use super::{ApiError, Cloud, Quota};
 
 /// The buckets of one account and Region that were ever drawn from.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +59,15 @@ fn limits(action: &str, class: Class) -> (f64, f64) {
 }
 
 impl Throttle {
-    fn take(&mut self, action: &'static str, class: Class, units: f64, now: Timestamp) -> bool {
-        let (size, refill) = limits(action, class);
+    /// Takes so many tokens, if they are there; `raised` stands in for the guide's bucket.
+    fn take(
+        &mut self,
+        (action, class): (&'static str, Class),
+        raised: Option<&Quota>,
+        units: f64,
+        now: Timestamp,
+    ) -> bool {
+        let (size, refill) = raised.map_or_else(|| limits(action, class), |it| (it.burst, it.per_second));
         let bucket = self.buckets.entry((action, class)).or_insert(Bucket { tokens: size, at: now });
         let passed = now.duration_since(bucket.at).as_secs_f64().max(0.0);
         bucket.tokens = (bucket.tokens + passed * refill).min(size);
@@ -76,7 +83,8 @@ impl Throttle {
 
 impl Cloud {
     fn draw(&mut self, action: &'static str, class: Class, units: f64) -> Result<(), ApiError> {
-        if !self.settings.throttling || self.throttle.take(action, class, units, self.now) {
+        let raised = (class == Class::Requests).then(|| self.settings.raised.get(action)).flatten();
+        if !self.settings.throttling || self.throttle.take((action, class), raised, units, self.now) {
             return Ok(());
         }
         Err(ApiError::with_status("RequestLimitExceeded", "Request limit exceeded.", 503))

@@ -45,6 +45,20 @@ pub(super) const STORIES: &[Story] = &[
         acts: &[PUT, RUNS, Minutes(5), Do(remember), Do(|run| run.interrupt(NODE, true)), RUNS_AGAIN, SAME],
     },
     Story {
+        name: "rebalance recommended, then interrupted",
+        acts: &[
+            PUT,
+            RUNS,
+            Minutes(5),
+            Do(remember),
+            Do(|run| run.recommend_rebalance(NODE)),
+            Minutes(3),
+            Do(|run| run.interrupt(NODE, true)),
+            RUNS_AGAIN,
+            SAME,
+        ],
+    },
+    Story {
         name: "interrupted without notice",
         acts: &[PUT, RUNS, Minutes(5), Do(remember), Do(|run| run.interrupt(NODE, false)), RUNS_AGAIN, SAME],
     },

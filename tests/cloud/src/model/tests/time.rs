@@ -41,7 +41,12 @@ fn events_have_the_documented_shapes() {
     w.cloud.interrupt(&instance, true).unwrap();
     let snapshot = w.snapshot(&root);
     w.pass(4);
+    w.cloud.recommend_rebalance(&instance).unwrap();
     let events = w.cloud.take_events();
+    let rebalance = &events[2];
+    assert_eq!(rebalance["detail-type"], "EC2 Instance Rebalance Recommendation");
+    assert_eq!(rebalance["resources"][0], format!("arn:aws:ec2:us-east-1:123456789012:instance/{instance}"));
+    assert_eq!(rebalance["detail"], serde_json::json!({"instance-id": instance}));
     let warning = &events[0];
     assert_eq!(warning["detail-type"], "EC2 Spot Instance Interruption Warning");
     assert_eq!(warning["source"], "aws.ec2");
