@@ -165,7 +165,12 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
         .or_else(|| draft.record.image.as_ref().map(|i| i.snapshot_id.clone()));
     // All volumes of a launch carry its key: the root is the one made from the image's root snapshot.
     let root = made.iter().copied().find(|v| v.source.is_some() && v.source == source);
-    if let Some((volume, device)) = root.zip(image.map(|i| i.root_device.clone())) {
+    // The node's own image may have been deregistered meanwhile; how it was made is known.
+    let own = draft.record.image.as_ref().and_then(|image| image.id.as_ref());
+    let blueprint = draft.record.blueprint.as_ref().filter(|_| own.is_some() && own == launched_from);
+    let device = image.map(|image| image.root_device.clone());
+    let device = device.or_else(|| blueprint.map(|blueprint| blueprint.device_name.clone()));
+    if let Some((volume, device)) = root.zip(device) {
         draft.note(format!("{} is the root of the ended instance, found by its key", volume.id));
         return Ok(Root {
             volume_id: volume.id.clone(),

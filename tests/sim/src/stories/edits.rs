@@ -171,7 +171,7 @@ pub(super) const STORIES: &[Story] = &[
             RUNS,
             Do(remember),
             Do(|run| suspend(run, true)),
-            Minutes(2),
+            Until("the edit is in force", |run| record_of(run, |r| r.config().suspend) == Some(true)),
             Do(|run| run.interrupt(NODE, true)),
             Minutes(15),
             Must("the notice or the end was told of, and no other instance made", |run| {

@@ -100,6 +100,27 @@ fn an_instance_that_lived_unseen_is_captured_by_the_key_of_its_volume() {
 }
 
 #[test]
+fn the_root_of_an_unseen_instance_is_known_though_its_image_was_deregistered_meanwhile() {
+    let plan = decide(captured(), 200, kept);
+    let Step::Launch(request) = step(&plan) else { panic!("{:?}", plan.then) };
+    let key = request.token.clone();
+    let record = fail(plan.record.clone(), step(&plan), Class::TokenSpent, 210);
+    let left = move |seen: &mut Observation| {
+        kept(seen);
+        seen.images.retain(|id, _| id.as_str() == "ami-base");
+        let source = Some(SnapshotId::new("snap-1"));
+        let tags = tags(Purpose::Root, 2, &key);
+        let made = VolumeFacts { id: VolumeId::new("vol-2"), source, tags, ..volume(VolumeState::Available) };
+        seen.volumes.insert(made.id.clone(), made);
+    };
+    let waiting = decide(record, 260, &left);
+    let plan = decide(waiting.record, 260 + 601, &left);
+    let Step::Snapshot(request) = step(&plan) else { panic!("{:?}", plan.then) };
+    assert_eq!((request.volume.as_str(), request.purpose), ("vol-2", Purpose::Final));
+    assert_eq!(plan.record.root.unwrap().device_name, "/dev/xvda");
+}
+
+#[test]
 fn an_older_cycles_image_is_never_launched_silently() {
     let mut record = no_longer_kept().record;
     record.intent = None;
