@@ -291,7 +291,7 @@ fn the_largest_condition_fits_what_dynamodb_takes() {
 }
 
 fn settings() -> AcceptedSettings {
-    let settings = Settings { suspend: true, confirm_removal: Some(4) };
+    let settings = Settings { suspend: true, confirm_removal: Some(4), snapshots_per_second: 9 };
     AcceptedSettings { generation: 3, hash: "h".into(), settings }
 }
 
