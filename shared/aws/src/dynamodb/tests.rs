@@ -367,7 +367,8 @@ async fn a_write_whose_answer_was_lost_is_done_and_one_that_came_too_late_a_conf
         json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
             "message": "The conditional request failed",
             "Item": {"pk": {"S": "settings"}, "sk": {"S": "record"}, "generation": {"N": "3"},
-                "hash": {"S": "h"}, "suspend": {"BOOL": suspend}, "confirmRemoval": {"N": "4"}}})
+                "hash": {"S": "h"}, "suspend": {"BOOL": suspend}, "confirmRemoval": {"N": "4"},
+                "snapshotsPerSecond": {"N": "9"}}})
         .to_string()
     };
     let ours = tables(400, refused(true));
