@@ -9,7 +9,7 @@ use crate::journal::Entry;
 use crate::limits;
 use crate::names::Purpose;
 use crate::observation::{InterfaceFacts, SnapshotState};
-use crate::plan::{Draft, Scope, adopt, word};
+use crate::plan::{Draft, Scope, adopt, elastic_ip, word};
 use crate::record::{Network, Record};
 use crate::step::{Outcome, Step, Termination};
 
@@ -26,13 +26,8 @@ pub fn absorb(record: Record, step: &Step, outcome: &Outcome, scope: Scope<'_>) 
 /// Takes in the interface that the node keeps from now on.
 pub(crate) fn keep(draft: &mut Draft<'_>, facts: &InterfaceFacts) {
     draft.note(format!("{} keeps the address {}", facts.id, facts.private_ip));
-    draft.record.network = Some(Network {
-        eni_id: facts.id.clone(),
-        private_ip: facts.private_ip,
-        subnet_id: facts.subnet.clone(),
-        zone: facts.zone.clone(),
-        missing_since: None,
-    });
+    draft.record.network = Some(Network::of(facts));
+    draft.record.subnets_tried = 0;
 }
 
 fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
@@ -101,6 +96,17 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
             let keys: Vec<_> = tags.keys().map(String::as_str).collect();
             draft.note(format!("{resource} is tagged anew: {}", keys.join(", ")));
         }
+        Step::Associate { allocation, interface, .. } => {
+            draft.note(format!("{allocation} is associated with {interface}"));
+        }
+        Step::Disassociate { allocation, .. } => {
+            draft.note(format!("{allocation} is disassociated"));
+            draft.record.address_not_before = None;
+        }
+        Step::FreeAddress { interface, address } => {
+            draft.note(format!("{interface} is deleted, so that another member can have {address}"));
+            draft.record.network = None;
+        }
         Step::Prune(id) => draft.note(format!("the snapshot {id} is deleted: a newer one holds more")),
         Step::Purge(resource) => draft.note(format!("{resource} is deleted: its retention is over")),
         Step::HandOver(resource) => {
@@ -138,8 +144,15 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             let listed = resource.to_string();
             draft.record.handed_over.retain(|other| *other != listed);
         }
+        Step::Associate { .. } | Step::Disassociate { .. } => address_failed(draft, step, failure),
+        Step::CreateInterface(_) if failure.class == Class::NextRung => {
+            draft.note(format!("another subnet: {failure}"));
+            draft.record.subnets_tried += 1;
+            draft.record.attempts += 1;
+        }
+        Step::FreeAddress { .. } if failure.class == Class::NotFound => draft.record.network = None,
         Step::Terminate(_) | Step::Prune(_) | Step::Purge(_) if failure.class == Class::NotFound => {}
-        Step::Delete(_) | Step::Prune(_) => {
+        Step::Delete(_) | Step::Prune(_) | Step::FreeAddress { .. } => {
             // Nothing waits for this, least of all what keeps data safe.
             let not_before = draft.record.not_before;
             rest_or_block(draft, step, failure);
@@ -174,10 +187,12 @@ fn rest_or_block(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             draft.note(format!("{failure}: another token is used"));
             pause(draft, limits::NOT_YET_REST);
         }
-        Class::AddressTaken => {
+        Class::AddressTaken if draft.is_stalled(limits::QUIET) => {
             let remedy = "Free the address or change persist.network.privateIp; it is tried again by itself";
             draft.block("address-taken", failure.to_string(), remedy, limits::LADDER_REST);
         }
+        // The next look shows who has it.
+        Class::AddressTaken => pause(draft, limits::NOT_YET_REST),
         Class::Quota | Class::NextRung => {
             let remedy = "Ask AWS to raise the quota or free some of it; it is tried again by itself";
             draft.block("quota", failure.to_string(), remedy, limits::LADDER_REST);
@@ -202,9 +217,25 @@ fn refusal_code(step: &Step) -> &'static str {
         Step::Snapshot(_) => "snapshot-refused",
         Step::RegisterImage(_) => "image-refused",
         Step::SetGroups { .. } | Step::Tag { .. } => "interface-refused",
+        Step::Associate { .. } | Step::Disassociate { .. } => "elastic-ip-refused",
         Step::Terminate(_) => "terminate-refused",
-        Step::Delete(_) | Step::Prune(_) | Step::Purge(_) => "delete-refused",
+        Step::Delete(_) | Step::Prune(_) | Step::Purge(_) | Step::FreeAddress { .. } => "delete-refused",
         Step::HandOver(_) => "hand-over-refused",
+    }
+}
+
+/// A node whose Elastic IP address was refused goes on without it, and tries again.
+fn address_failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
+    let passes = match failure.class {
+        // Somebody was quicker: the next look shows who has it, and says so.
+        Class::NotYet | Class::Retry | Class::AddressTaken | Class::NotFound => true,
+        Class::NextRung | Class::Quota | Class::NameTaken | Class::TokenMismatch | Class::TokenSpent => false,
+        Class::Terminal => false,
+    };
+    let rest = if passes { limits::RETRY_SOON } else { limits::LADDER_REST };
+    draft.record.address_not_before = Some(draft.after(rest));
+    if !passes {
+        elastic_ip::trouble(draft, refusal_code(step), failure.to_string());
     }
 }
 

@@ -4,6 +4,7 @@
 //! place, value and remedy. What an item refers to in AWS is checked by [`references`], and whether the node
 //! can get there from where it stands by [`transitions`].
 
+pub mod addresses;
 pub mod notices;
 mod parse;
 mod reader;
@@ -18,9 +19,9 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use parse::{Draft, node_name, parse};
+pub use parse::{Draft, group_name, node_name, parse, parse_group};
 
-use crate::ids::{ImageId, SnapshotId, SubnetId};
+use crate::ids::{AllocationId, GroupName, ImageId, SnapshotId, SubnetId};
 use crate::launch::Market;
 use crate::names::{Tags, digest};
 
@@ -60,6 +61,15 @@ pub struct NodeConfig {
     /// The recovery point that the operator accepts where the newest is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_from: Option<SnapshotId>,
+    /// The group it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
+    /// The value of its group's `recycle` that it is asked to serve.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub roll: u32,
+    /// Its turn among the members of its group, by which they are spread over subnets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u32>,
     /// How its instances are launched.
     pub launch: Launch,
     /// What outlives its instances.
@@ -229,6 +239,28 @@ pub struct NetworkPolicy {
     /// The private address it must have; any of the subnet if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_ip: Option<Ipv4Addr>,
+    /// The Elastic IP address that is associated with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic_ip: Option<AllocationId>,
+    /// Whether the address is another member's now: once deallocated, the node gives up its interface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frees_address: bool,
+}
+
+/// What the item of a group says of itself, beside what it says of each member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupPart {
+    /// How many nodes the group keeps running.
+    pub capacity: u32,
+    /// Raised to replace all members, one at a time.
+    pub recycle: u32,
+    /// The private addresses that have a member each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub private_ips: Vec<Ipv4Addr>,
+    /// The Elastic IP addresses handed to members, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elastic_ips: Vec<AllocationId>,
 }
 
 /// What is kept how long after deallocation.

@@ -69,6 +69,10 @@ id!(
     /// A subnet: `subnet-…`.
     SubnetId, "subnet-"
 );
+id!(
+    /// An Elastic IP address: `eipalloc-…`.
+    AllocationId, "eipalloc-"
+);
 
 /// Anything of AWS that may carry our tags.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,42 +116,71 @@ impl fmt::Display for Resource {
     }
 }
 
-/// The name of a node: `[a-z0-9][a-z0-9-]{0,47}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeName(String);
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
 
-impl NodeName {
-    /// What precedes the name in the key of an item.
-    pub const KEY_PREFIX: &'static str = "node#";
+        impl $name {
+            /// What precedes the name in the key of an item.
+            pub const KEY_PREFIX: &'static str = $prefix;
 
-    /// Reads a bare name; `None` if it does not have the form above.
-    pub fn parse(name: &str) -> Option<Self> {
-        let first = name.bytes().next()?;
-        let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let ok = name.len() <= 48 && alnum(first) && name.bytes().all(|b| alnum(b) || b == b'-');
-        ok.then(|| Self(name.to_owned()))
-    }
+            /// Reads a bare name; `None` if it does not have the form above.
+            pub fn parse(name: &str) -> Option<Self> {
+                let first = name.bytes().next()?;
+                let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                let ok = name.len() <= 48 && alnum(first) && name.bytes().all(|b| alnum(b) || b == b'-');
+                ok.then(|| Self(name.to_owned()))
+            }
 
-    /// Reads the key of an item, `node#<name>`.
-    pub fn from_key(key: &str) -> Option<Self> {
-        key.strip_prefix(Self::KEY_PREFIX).and_then(Self::parse)
-    }
+            /// Reads the key of an item: the prefix and the name.
+            pub fn from_key(key: &str) -> Option<Self> {
+                key.strip_prefix(Self::KEY_PREFIX).and_then(Self::parse)
+            }
 
-    /// The key of this node's items: `node#<name>`.
-    pub fn key(&self) -> String {
-        format!("{}{}", Self::KEY_PREFIX, self.0)
-    }
+            /// The key of its items: the prefix and the name.
+            pub fn key(&self) -> String {
+                format!("{}{}", Self::KEY_PREFIX, self.0)
+            }
 
-    /// The bare name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The bare name.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl fmt::Display for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+name!(
+    /// The name of a node: `[a-z0-9][a-z0-9-]{0,47}`.
+    NodeName, "node#"
+);
+name!(
+    /// The name of a group: `[a-z0-9][a-z0-9-]{0,47}`, and short enough to be part of its members' names.
+    GroupName, "group#"
+);
+
+impl GroupName {
+    /// The longest name whose members' names are names: a dash and five digits follow it.
+    pub const LONGEST: usize = 42;
+
+    /// The name of the member with this number; `None` if the group's own is too long for one.
+    pub fn member(&self, number: u32) -> Option<NodeName> {
+        NodeName::parse(&format!("{}-{number}", self.0))
+    }
+
+    /// Whether a node's name is one that this group may give to a member.
+    pub fn could_name(&self, node: &NodeName) -> bool {
+        let number = node.as_str().strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     }
 }
 
@@ -165,6 +198,21 @@ mod tests {
         }
         assert_eq!(NodeName::from_key("node#db-1").unwrap().key(), "node#db-1");
         assert!(NodeName::from_key("group#db-1").is_none());
+    }
+
+    #[test]
+    fn a_member_is_named_for_its_group_and_a_number() {
+        let group = GroupName::parse("ring").unwrap();
+        assert_eq!(group.member(12).unwrap().as_str(), "ring-12");
+        assert_eq!(group.key(), "group#ring");
+        for (name, could) in
+            [("ring-1", true), ("ring-007", true), ("ring", false), ("ring-", false), ("ring-a1", false)]
+        {
+            assert_eq!(group.could_name(&NodeName::parse(name).unwrap()), could, "{name}");
+        }
+        let longest = GroupName::parse(&"g".repeat(GroupName::LONGEST)).unwrap();
+        assert!(longest.member(99_999).is_some());
+        assert!(GroupName::parse(&"g".repeat(48)).unwrap().member(1).is_none());
     }
 
     #[test]

@@ -96,8 +96,12 @@ pub struct OwnEvent {
 pub struct Detail {
     /// Stable over repeated publishing: receivers drop what they have seen.
     pub id: String,
-    /// The node, by bare name.
+    /// The node, by bare name; empty if it is about a group.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub node: String,
+    /// The group, by bare name: what it is about, or what the node is a member of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Its life; empty if it never had one.
     pub life: String,
     /// Its cycle.
@@ -135,6 +139,7 @@ impl OwnEvent {
         let detail = Detail {
             id: format!("{}-{}-{}", record.life, record.generation + 1, nth),
             node: record.name.to_string(),
+            group: record.config().group.as_ref().map(ToString::to_string),
             life: record.life.clone(),
             cycle: record.cycle,
             phase: Some(record.phase),

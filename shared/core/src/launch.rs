@@ -253,7 +253,8 @@ pub fn subnets_for(record: &Record, template: &TemplateFacts) -> Vec<SubnetId> {
         subnets.extend(template.subnet.clone());
     }
     if !subnets.is_empty() {
-        let first = choose(&record.life, "subnet", subnets.len());
+        let spread = || choose(&record.life, "subnet", subnets.len());
+        let first = record.config().place.map_or_else(spread, |place| place as usize % subnets.len());
         subnets.rotate_left(first);
     }
     subnets

@@ -9,6 +9,7 @@ pub mod absorb;
 pub mod config;
 pub mod event;
 pub mod failure;
+pub mod group;
 pub mod guard;
 pub mod ids;
 pub mod journal;

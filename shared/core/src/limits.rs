@@ -12,6 +12,9 @@ pub const NOTICE_FRESH: SignedDuration = secs(5 * 60);
 pub const NOTICE_SPARED_AFTER: SignedDuration = secs(10 * 60);
 /// How long an ended instance may keep its volumes and interface before the node is reported as blocked.
 pub const RELEASE_OVERDUE: SignedDuration = secs(10 * 60);
+/// A member waits so long for another one of its group to give up its address, whose last snapshot may take
+/// hours, before it says that the address is taken.
+pub const HAND_OVER_OVERDUE: SignedDuration = secs(6 * 60 * 60);
 /// An unanswered launch token is sent again only while it is younger than this.
 pub const LAUNCH_TOKEN_LIFE: SignedDuration = secs(30 * 60);
 /// "There is no such instance or volume" counts only after reads have said so for this long.
@@ -83,6 +86,8 @@ pub const RETENTION_MIN: SignedDuration = secs(60 * 60);
 pub const RETENTION_MAX: SignedDuration = secs(10 * 365 * 24 * 60 * 60);
 /// A purge that an edit brings about at once waits this long: a whole tick goes by after `_status` said so.
 pub const PURGE_NOTICE: SignedDuration = secs(60);
+/// The most members that a group may have: its record lists them all, and an item has at most 400 KB.
+pub const CAPACITY_MAX: u32 = 500;
 /// Highest value of `recycle`: beyond it a typo is likelier than a count.
 pub const RECYCLE_MAX: u32 = 1_000_000;
 /// Most nodes whose removal one setting confirms: more than one deployment is made for.

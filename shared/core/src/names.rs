@@ -19,6 +19,8 @@ pub type Tags = BTreeMap<String, String>;
 pub const TAG_DEPLOYMENT: &str = "perennial:deployment";
 /// Which node, by bare name.
 pub const TAG_NODE: &str = "perennial:node";
+/// Which group the node is a member of, by bare name.
+pub const TAG_GROUP: &str = "perennial:group";
 /// Which life of that node.
 pub const TAG_LIFE: &str = "perennial:life";
 /// Which cycle of that life.

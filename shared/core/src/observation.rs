@@ -4,7 +4,7 @@
 //! for means "this read did not show it".
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::TemplateSpec;
-use crate::ids::{ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{AllocationId, ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
 use crate::launch::TemplateFacts;
 use crate::names::Tags;
 
@@ -61,6 +61,8 @@ pub struct AttachedInterface {
     pub device_index: i32,
     /// The id of the attachment, which changing it needs.
     pub attachment: Option<String>,
+    /// The public address associated with it.
+    pub public_ip: Option<Ipv4Addr>,
     /// Whether EC2 deletes it with the instance.
     pub delete_on_termination: bool,
 }
@@ -289,12 +291,56 @@ pub struct InterfaceFacts {
     pub zone: String,
     /// Its primary private address.
     pub private_ip: Ipv4Addr,
+    /// Its other private addresses.
+    pub secondary: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// Its description.
+    pub description: String,
     /// Its security groups.
     pub groups: Vec<String>,
     /// The instance it is attached to.
     pub attached_to: Option<InstanceId>,
     /// Its tags.
     pub tags: Tags,
+}
+
+impl InterfaceFacts {
+    /// Whether this address is one of its own.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.private_ip == address || self.secondary.contains(&address)
+    }
+
+    /// What it is called in messages: its id, and what holds it or what it is for.
+    pub fn words(&self) -> String {
+        match &self.attached_to {
+            Some(instance) => format!("{} of {instance}", self.id),
+            None if self.description.is_empty() => self.id.to_string(),
+            None => format!("{} ({})", self.id, self.description),
+        }
+    }
+}
+
+/// An Elastic IP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressFacts {
+    /// Its allocation.
+    pub id: AllocationId,
+    /// The address.
+    pub public_ip: Ipv4Addr,
+    /// What it is associated with, if anything.
+    pub association: Option<Association>,
+}
+
+/// What an Elastic IP address is associated with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Association {
+    /// The id of the association, which ending it needs.
+    pub id: String,
+    /// The network interface; none if it is another kind of thing.
+    pub interface: Option<InterfaceId>,
+    /// The private address it stands for.
+    pub private_ip: Option<Ipv4Addr>,
 }
 
 /// A subnet.
@@ -343,6 +389,10 @@ pub struct Look {
     pub template: Option<TemplateSpec>,
     /// Subnets by id.
     pub subnets: Vec<SubnetId>,
+    /// Elastic IP addresses by allocation.
+    pub elastic_ips: Vec<AllocationId>,
+    /// Interfaces, whosesoever, that have one of these private addresses.
+    pub holders_of: Vec<Ipv4Addr>,
 }
 
 impl Look {
@@ -370,6 +420,8 @@ impl Look {
             && one(&self.status_of, &wider.status_of)
             && one(&self.template, &wider.template)
             && all(&self.subnets, &wider.subnets)
+            && all(&self.elastic_ips, &wider.elastic_ips)
+            && all(&self.holders_of, &wider.holders_of)
     }
 }
 
@@ -395,7 +447,22 @@ pub struct Observation {
     /// Subnets found.
     pub subnets: BTreeMap<SubnetId, SubnetFacts>,
     /// The config item asked for, if it says anything.
-    pub item: Option<Value>,
+    pub item: Option<ItemFacts>,
+    /// Elastic IP addresses found.
+    pub elastic_ips: BTreeMap<AllocationId, AddressFacts>,
+    /// Interfaces found to have an address that was asked for.
+    pub holders: Vec<InterfaceFacts>,
+}
+
+/// The config item of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemFacts {
+    /// As it stands in the table.
+    pub item: Value,
+    /// Completed by what its group says, if it is a member of one.
+    pub whole: Value,
+    /// The hash of what its group says.
+    pub share: Option<String>,
 }
 
 impl Observation {

@@ -4,8 +4,10 @@
 //! three things: a step to take, another look, or a wait. It never takes a step itself, never reads a
 //! clock, and decides the same from the same.
 
+pub(crate) mod elastic_ip;
 mod ending;
 mod imaging;
+mod interface;
 mod launching;
 mod living;
 mod look;
@@ -243,10 +245,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Lifts a block, now that something has gone well. A removal is confirmed by nothing that AWS does.
+    /// Lifts a block, now that something has gone well. A removal is confirmed by nothing that AWS does, and an
+    /// Elastic IP address is not had because something else was.
     pub(crate) fn unblock(&mut self) {
-        let is_removal = self.record.blocked.as_ref().is_some_and(|blocked| blocked.code == UNCONFIRMED);
-        if !(is_removal && self.record.absent_since.is_some()) {
+        let (phase, is_absent) = (self.record.phase, self.record.absent_since.is_some());
+        let stays = self.record.blocked.as_ref().is_some_and(|blocked| {
+            (blocked.code == UNCONFIRMED && is_absent)
+                || (elastic_ip::is_mark(&blocked.code) && elastic_ip::counts_in(phase))
+        });
+        if !stays {
             self.lift();
         }
     }

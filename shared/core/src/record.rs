@@ -21,14 +21,18 @@ use crate::observation::VolumeShape;
 use crate::phase::Phase;
 
 pub use parts::{
-    Accepted, Blocked, Blueprint, Claim, FinalSnapshot, Former, Instance, LaunchIntent, Lost, Network,
-    NodeImage, Notice, Replacement, Root, Superseded, Unseen,
+    Accepted, Blocked, Blueprint, Claim, ElasticIp, FinalSnapshot, Former, Instance, LaunchIntent, Lost,
+    Network, NodeImage, Notice, Replacement, Root, Superseded, Unseen,
 };
 pub use steady::Steady;
 
 /// The schema this code writes. 2: a record may tell of lost data and of rests, which code that knows only
 /// 1 would overlook.
 pub const SCHEMA_VERSION: u32 = 2;
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
 
 /// What Perennial knows and intends for one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +110,12 @@ pub struct Record {
     /// The value of `recycle` that the present launch serves.
     #[serde(default)]
     pub recycled: u32,
+    /// The value of its group's `recycle` that the present launch serves.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rolled: u32,
+    /// Whether an instance was ever asked for: until then the node has nothing of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub launched: bool,
     /// Since when the node's item is missing from the config table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent_since: Option<Timestamp>,
@@ -149,6 +159,12 @@ pub struct Record {
     /// Nothing is cleared away before this: a pause after a refusal, which holds nothing else back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_not_before: Option<Timestamp>,
+    /// No Elastic IP address is asked for before this: a pause after a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_not_before: Option<Timestamp>,
+    /// So many of its subnets were found without a free address for its interface.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub subnets_tried: u32,
     /// What keeps the node from going on, if anything does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
@@ -221,6 +237,8 @@ impl Record {
             restore: None,
             restored: None,
             recycled: 0,
+            rolled: 0,
+            launched: false,
             absent_since: None,
             deallocated_at: None,
             purge_not_before: None,
@@ -235,6 +253,8 @@ impl Record {
             notice: None,
             not_before: None,
             clean_not_before: None,
+            address_not_before: None,
+            subnets_tried: 0,
             blocked: None,
             work_at: Some(now),
             outbox: Vec::new(),
@@ -312,7 +332,9 @@ impl Record {
 
     /// Whether the operator wants no instance, or another one than the present one.
     pub fn is_unwanted(&self) -> bool {
-        self.goal != DesiredState::Running || self.config().recycle > self.recycled
+        self.goal != DesiredState::Running
+            || self.config().recycle > self.recycled
+            || self.config().roll > self.rolled
     }
 
     /// When the node is to be looked at: at its appointment, and sooner if own events were not published.

@@ -4,10 +4,10 @@
 //! can be repeated without harm: by a client token, by a key looked up first, by a unique name, or
 //! because doing it twice is doing it once.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::failure::Failure;
-use crate::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{AllocationId, ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use crate::launch::LaunchRequest;
 use crate::names::{Purpose, Tags};
 use crate::observation::{InstanceFacts, InterfaceFacts, Platform, SnapshotFacts, VolumeShape};
@@ -45,6 +45,29 @@ pub enum Step {
         /// Its security groups from now on.
         groups: Vec<String>,
     },
+    /// Associate an Elastic IP address that is associated with nothing.
+    Associate {
+        /// The address's allocation.
+        allocation: AllocationId,
+        /// The kept interface.
+        interface: InterfaceId,
+        /// Its primary private address.
+        private_ip: Ipv4Addr,
+    },
+    /// Take an Elastic IP address off the kept interface.
+    Disassociate {
+        /// The address's allocation.
+        allocation: AllocationId,
+        /// The association.
+        association: String,
+    },
+    /// Delete the kept interface of a deallocated node, so that its successor can have the address.
+    FreeAddress {
+        /// The interface.
+        interface: InterfaceId,
+        /// Its address.
+        address: Ipv4Addr,
+    },
     /// Put tags on a resource of ours.
     Tag {
         /// The resource.
@@ -78,6 +101,9 @@ impl Step {
             },
             Self::RegisterImage(_) => "register-image",
             Self::SetGroups { .. } => "set-groups",
+            Self::Associate { .. } => "associate-address",
+            Self::Disassociate { .. } => "disassociate-address",
+            Self::FreeAddress { .. } => "free-address",
             Self::Tag { .. } => "tag",
             Self::Terminate(_) => "terminate",
             Self::Prune(_) => "prune-snapshot",
@@ -110,6 +136,10 @@ pub struct InterfaceRequest {
     pub subnet: SubnetId,
     /// The address it must have; any free one if absent.
     pub private_ip: Option<Ipv4Addr>,
+    /// Its other private addresses.
+    pub secondary: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses.
+    pub ipv6: Vec<Ipv6Addr>,
     /// Its security groups; the VPC's default one if empty.
     pub groups: Vec<String>,
     /// Its tags.

@@ -3,22 +3,24 @@
 //! The stream only wakes: the item is read again, consistently. A rejected edit changes nothing; the last
 //! accepted config stays in force. Absence is not judged here: the reconciling pass confirms it first.
 
+mod group;
+mod judge;
 mod settings;
 
 pub(crate) use settings::have_lapsed as settings_have_lapsed;
 
-use perennial_core::config::references::{Referred, check};
 use perennial_core::config::settings::SETTINGS;
 use perennial_core::config::{
-    self, DesiredState, Draft, NodeConfig, Problem, Status, notices::notices, transitions,
+    self, DesiredState, NodeConfig, Problem, Status, notices::notices, transitions,
 };
-use perennial_core::ids::NodeName;
+use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::journal::{Detail, Entry, Kind, OwnEvent};
 use perennial_core::names::{digest, life, whole_second};
-use perennial_core::observation::Look;
 use perennial_core::phase::Phase;
-use perennial_core::record::{Accepted, Record, Stored};
+use perennial_core::record::{Accepted, Record};
 use serde_json::Value;
+
+use judge::Membership;
 
 use crate::Engine;
 use crate::commit::Working;
@@ -41,6 +43,14 @@ pub enum Configured {
 /// How many times an edit that lost a write is judged again before it is left to the tick.
 const CONFLICTS_AT_MOST: usize = 3;
 
+/// An edit that is to be put in force.
+struct Edit<'a> {
+    id: &'a str,
+    item: &'a Value,
+    share: Option<String>,
+    config: NodeConfig,
+}
+
 /// What is to be said of a draft.
 #[derive(Debug, Default)]
 struct Verdict {
@@ -57,6 +67,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         for _ in 0..CONFLICTS_AT_MOST {
             let done = match id {
                 SETTINGS => self.configure_settings().await?,
+                id if id.starts_with(GroupName::KEY_PREFIX) => self.configure_group(id).await?,
                 _ => self.configure_node(id).await?,
             };
             if let Some(configured) = done {
@@ -90,83 +101,31 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Ok(node) => node,
             Err(problem) => return self.reject(id, &item, None, vec![problem]).await.map(Some),
         };
-        let draft = config::parse(&item);
-        let verdict = self.judge(&draft, record.as_ref()).await?;
+        let share = match self.share_of(&node, &item).await? {
+            Membership::None => None,
+            Membership::Member(share) if share.must_be_placed(&item) => return Ok(Some(Configured::Later)),
+            Membership::Member(share) => Some(share),
+            // Its group takes it in at the next tick, and only then is there something to judge.
+            Membership::Unlisted => return Ok(Some(Configured::Later)),
+            Membership::NoGroup(problem) => {
+                return self.reject(id, &item, record.as_ref(), vec![problem]).await.map(Some);
+            }
+        };
+        let draft = share.as_ref().map_or_else(|| config::parse(&item), |share| share.draft(&item));
+        if record.is_none() && draft.config.group.is_some() && wants_none(&draft.config) {
+            tracing::info!(id, "nothing of a member is needed that never was");
+            return Ok(Some(Configured::Nothing));
+        }
+        let mut verdict = self.judge(&draft, &item, &node, record.as_ref()).await?;
+        if record.is_none() && draft.config.group.is_none() {
+            verdict.problems.extend(self.collision(&node).await?);
+        }
         if !verdict.problems.is_empty() {
             return self.reject(id, &item, record.as_ref(), verdict.problems).await.map(Some);
         }
-        self.accept(id, &item, (node, record), draft.config, verdict.notices).await
-    }
-
-    /// Whether an item carries an accepted verdict on what it says now, and that is in force. A rejected
-    /// item never is: the operator's doing elsewhere may mend it.
-    ///
-    /// # Errors
-    /// A failure of the read of what is in force.
-    pub(crate) async fn is_in_force(&self, id: &str, item: &Value) -> Reply<bool> {
-        let status = &item[config::STATUS];
-        let hash = config::hash(item);
-        if status["configHash"] != hash.as_str() || status["accepted"] != true {
-            return Ok(false);
-        }
-        if id == SETTINGS {
-            return Ok(self.store.settings().await?.is_some_and(|in_force| in_force.hash == hash));
-        }
-        let Some(node) = NodeName::from_key(id) else { return Ok(true) };
-        Ok(match self.store.load(&node).await? {
-            Some(Stored::Known(record)) => {
-                transitions::is_in_force(&record, &hash, config::parse(item).config.desired_state)
-            }
-            Some(Stored::Newer { .. }) => true,
-            None => false,
-        })
-    }
-
-    /// Every problem of a draft, those that only AWS and the node's record can tell of included.
-    async fn judge(&self, draft: &Draft, record: Option<&Record>) -> Reply<Verdict> {
-        let mut verdict = Verdict { problems: draft.problems.clone(), notices: Vec::new() };
-        // What is wrong in itself need not be reported as missing, or as out of place, as well.
-        let is_known = |problems: &[Problem], new: &Problem| {
-            problems.iter().any(|p| p.path == new.path || new.path.starts_with(&format!("{}[", p.path)))
-        };
-        for problem in transitions::check(record, &draft.config) {
-            if !is_known(&verdict.problems, &problem) {
-                verdict.problems.push(problem);
-            }
-        }
-        for problem in self.unresolved(draft).await? {
-            if is_known(&verdict.problems, &problem) {
-                continue;
-            }
-            match draft.config.desired_state {
-                DesiredState::Running => verdict.problems.push(problem),
-                // What is wrong today may be right when it is needed.
-                DesiredState::Paused | DesiredState::Deallocated | DesiredState::Released => {
-                    verdict.notices.push(format!("{}: {}", problem.path, problem.remedy));
-                }
-            }
-        }
-        verdict.problems.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(verdict)
-    }
-
-    /// What a draft refers to and AWS does not have, or not so; unread if no launch is to be expected.
-    async fn unresolved(&self, draft: &Draft) -> Reply<Vec<Problem>> {
-        match draft.config.desired_state {
-            DesiredState::Running | DesiredState::Paused => {}
-            DesiredState::Deallocated | DesiredState::Released => return Ok(Vec::new()),
-        }
-        let launch = &draft.config.launch;
-        let seen = self
-            .observe(Look {
-                template: draft.has_template.then(|| launch.template.clone()),
-                images: launch.image.iter().cloned().collect(),
-                subnets: launch.subnets.clone(),
-                ..Look::default()
-            })
-            .await?;
-        let referred = Referred { template: seen.template, subnets: seen.subnets, images: seen.images };
-        Ok(check(draft, &referred))
+        verdict.notices.extend(share.iter().flat_map(|share| share.notices(&item)));
+        let edit = Edit { id, item: &item, share: share.map(|share| share.hash()), config: draft.config };
+        self.accept(edit, (node, record), verdict.notices).await
     }
 
     async fn reject(
@@ -185,7 +144,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         tracing::warn!(id, "{reason}");
         let detail = Detail {
             id: format!("{}-rejected-{}", bare(id), &digest(&[&hash, &format!("{problems:?}")])[..16]),
-            node: bare(id).to_owned(),
+            node: if id.starts_with(GroupName::KEY_PREFIX) { String::new() } else { bare(id).to_owned() },
+            group: id.strip_prefix(GroupName::KEY_PREFIX).map(str::to_owned),
             life: record.map(|r| r.life.clone()).unwrap_or_default(),
             cycle: record.map_or(0, |r| r.cycle),
             phase: record.map(|r| r.phase),
@@ -203,15 +163,14 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 
     async fn accept(
         &self,
-        id: &str,
-        item: &Value,
+        edit: Edit<'_>,
         (node, record): (NodeName, Option<Record>),
-        config: NodeConfig,
         mut told: Vec<String>,
     ) -> Reply<Option<Configured>> {
+        let Edit { id, item, share, config } = edit;
         let hash = config::hash(item);
         let wanted = config.desired_state;
-        let mut accepted = Accepted { hash: hash.clone(), notices: Vec::new(), config };
+        let mut accepted = Accepted { hash: hash.clone(), share: share.clone(), notices: Vec::new(), config };
         let now = whole_second(record.as_ref().map_or_else(|| self.clock.now(), |r| self.now_for(r)));
         let is_first = record.is_none();
         let mut working = match record {
@@ -222,7 +181,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         };
         let in_force = &working.record.config;
-        if !is_first && in_force.hash == hash && !in_force.notices.is_empty() {
+        if !is_first && in_force.hash == hash && in_force.share == share && !in_force.notices.is_empty() {
             // Found when it was put in force, before it changed what they were found by.
             told.clone_from(&in_force.notices);
         } else {
@@ -236,7 +195,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             let next = transitions::next_life(&working.record, life, accepted.clone(), now);
             working = Working::over(working.record, next);
         }
-        if is_first || begins_anew || !transitions::is_in_force(&working.record, &hash, wanted) {
+        if is_first
+            || begins_anew
+            || !transitions::is_in_force(&working.record, &hash, share.as_deref(), wanted)
+        {
             put_in_force(&mut working, accepted, now);
             if self.write(&mut working).await? == Written::Conflict {
                 return Ok(None);
@@ -249,7 +211,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(Some(if is_ending { Configured::Later } else { Configured::Accepted }))
     }
 
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         id: &str,
         item: &Value,
@@ -288,6 +250,11 @@ fn says(item: &Value, hash: &str, accepted: bool, problems: &[Problem]) -> bool 
         .is_ok_and(|s| s.accepted == accepted && s.config_hash == hash && s.problems == problems)
 }
 
+fn wants_none(config: &NodeConfig) -> bool {
+    matches!(config.desired_state, DesiredState::Deallocated | DesiredState::Released)
+}
+
+/// The name of a node's item, or the id of any other.
 fn bare(id: &str) -> &str {
     id.strip_prefix(NodeName::KEY_PREFIX).unwrap_or(id)
 }

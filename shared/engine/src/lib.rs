@@ -6,6 +6,7 @@
 pub mod commit;
 pub mod configure;
 pub mod drive;
+pub mod groups;
 pub mod observe;
 pub mod orphans;
 pub mod passes;

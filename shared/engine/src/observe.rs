@@ -2,9 +2,10 @@
 
 use futures::join;
 use perennial_core::config;
+use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::launch::TemplateFacts;
 use perennial_core::names::Tagged;
-use perennial_core::observation::{ImageFacts, Look, Observation, SubnetFacts};
+use perennial_core::observation::{ImageFacts, ItemFacts, Look, Observation, SubnetFacts};
 
 use crate::Engine;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
@@ -34,6 +35,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             base,
             rest,
             item,
+            elastic_ips,
+            holders,
         ) = join!(
             some(!look.instances.is_empty(), ec2.instances(&look.instances)),
             some(look.launch_token.is_some(), ec2.instances_by_token(text(&look.launch_token))),
@@ -63,16 +66,14 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             },
             self.base(&look),
             self.everything(all_of),
-            async {
-                match &look.item {
-                    Some(node) => self.store.config_item(&node.key()).await,
-                    None => Ok(None),
-                }
-            },
+            self.item(look.item.as_ref()),
+            some(!look.elastic_ips.is_empty(), ec2.elastic_ips(&look.elastic_ips)),
+            some(!look.holders_of.is_empty(), ec2.interfaces_with(&look.holders_of)),
         );
         let (template, images, subnets) = base?;
-        let item = item?.filter(|item| !config::is_absent(item));
-        let mut seen = Observation { checks_passed: checks?, template, item, ..rest? };
+        let (item, holders) = (item?, holders?);
+        let mut seen = Observation { checks_passed: checks?, template, item, holders, ..rest? };
+        seen.elastic_ips.extend(elastic_ips?.into_iter().map(|it| (it.id.clone(), it)));
         seen.instances.extend(launched?.into_iter().chain(instances?).map(|i| (i.id.clone(), i)));
         seen.volumes.extend(keyed_volumes?.into_iter().chain(volumes?).map(|v| (v.id.clone(), v)));
         seen.interfaces.extend(interfaces?.into_iter().map(|i| (i.id.clone(), i)));
@@ -90,6 +91,22 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 
     fn of_life<'a>(&'a self, (node, life): &'a (String, String)) -> Tagged<'a> {
         Tagged { life: Some((node, life)), ..Tagged::of(&self.deployment) }
+    }
+
+    /// The item of a node, completed by what its group says.
+    async fn item(&self, node: Option<&NodeName>) -> Reply<Option<ItemFacts>> {
+        let Some(node) = node else { return Ok(None) };
+        let Some(item) = self.store.config_item(&node.key()).await?.filter(|item| !config::is_absent(item))
+        else {
+            return Ok(None);
+        };
+        let group = match item["group"].as_str().and_then(GroupName::parse) {
+            Some(group) => self.store.group(&group).await?,
+            None => None,
+        };
+        let share = group.and_then(|group| group.share(node));
+        let whole = share.as_ref().map_or_else(|| item.clone(), |share| share.complete(&item));
+        Ok(Some(ItemFacts { item, whole, share: share.map(|share| share.hash()) }))
     }
 
     /// Everything but the snapshots that carries the tags of a life.

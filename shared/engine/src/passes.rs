@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::StreamExt;
 use perennial_core::config;
 use perennial_core::config::settings::SETTINGS;
-use perennial_core::ids::{InstanceId, NodeName};
+use perennial_core::group::GroupRecord;
+use perennial_core::ids::{GroupName, InstanceId, NodeName};
 use perennial_core::names::{Tagged, whole_second};
 use perennial_core::observation::{InstanceFacts, InstanceState};
 use perennial_core::record::Steady;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use crate::Engine;
 use crate::configure::settings_have_lapsed;
 use crate::drive::Driver;
+use crate::groups::Known;
 use crate::ports::{Bus, Clock, Ec2, Indexed, Reply, Store};
 
 /// What a reconcile tick did.
@@ -118,24 +120,46 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         }
         let said = items.iter().filter(|item| !config::is_absent(item));
         let said: Vec<(&str, &Value)> = said.filter_map(|item| Some((item["id"].as_str()?, item))).collect();
-        // The settings first: a suspension must not come after what it is to hold back.
-        let judged = said
-            .iter()
-            .filter(|(id, _)| *id == SETTINGS)
-            .chain(said.iter().filter(|(id, _)| *id != SETTINGS));
-        let judged: Vec<_> = judged.map(|(id, item)| self.configure_in_time(id, item)).collect();
-        let ends: Vec<Ended> = futures::stream::iter(judged).buffered(AT_ONCE).collect().await;
-        tick.count(&ends);
-        tick.configured = ends.iter().filter(|end| **end == Ended::Well).count();
+        // The settings first: a suspension must not come after what it is to hold back. Then the groups, whose
+        // wishes are part of what their members' items say.
+        let known = Known { groups: self.groups_by_name().await?, ..Known::default() };
+        let is_common = |id: &str| id == SETTINGS || id.starts_with(GroupName::KEY_PREFIX);
+        let (common, nodes_said): (Vec<_>, Vec<_>) = said.iter().copied().partition(|(id, _)| is_common(id));
+        self.judge_all(common.iter().filter(|(id, _)| *id == SETTINGS), &known, tick).await;
+        self.judge_all(common.iter().filter(|(id, _)| *id != SETTINGS), &known, tick).await;
+        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
+        let known = self.groups_pass(&said, suspended).await?;
+        self.judge_all(nodes_said.iter(), &known, tick).await;
+        for node in &known.to_judge {
+            if self.has_time_for(4) {
+                self.configure(&node.key()).await?;
+            }
+        }
         let ids: BTreeSet<&str> = said.iter().map(|(id, _)| *id).collect();
         self.removals(nodes, &ids, tick).await
     }
 
-    async fn configure_in_time(&self, id: &str, item: &serde_json::Value) -> Ended {
+    async fn judge_all<'i>(
+        &self,
+        items: impl Iterator<Item = &'i (&'i str, &'i Value)>,
+        known: &Known,
+        tick: &mut Tick,
+    ) {
+        let judged: Vec<_> = items.map(|(id, item)| self.configure_in_time(id, item, known)).collect();
+        let ends: Vec<Ended> = futures::stream::iter(judged).buffered(AT_ONCE).collect().await;
+        tick.count(&ends);
+        tick.configured += ends.iter().filter(|end| **end == Ended::Well).count();
+    }
+
+    async fn groups_by_name(&self) -> Reply<BTreeMap<GroupName, GroupRecord>> {
+        Ok(self.store.groups().await?.into_iter().map(|group| (group.name.clone(), group)).collect())
+    }
+
+    async fn configure_in_time(&self, id: &str, item: &Value, known: &Known) -> Ended {
         if !self.has_time_for(2) {
             return Ended::Untouched;
         }
-        let judged = match self.is_in_force(id, item).await {
+        let judged = match self.is_in_force(id, item, known).await {
             Ok(true) => return Ended::Settled,
             Ok(false) => self.configure(id).await.map(|_| ()),
             Err(failure) => Err(failure),
@@ -174,9 +198,9 @@ fn has_drifted(node: &Steady, fleet: &BTreeMap<InstanceId, InstanceFacts>) -> bo
     let root_at_risk = root.is_some_and(|root| {
         root.volume != node.volume || (node.snapshot_every.is_some() && root.delete_on_termination)
     });
-    let interface_at_risk = instance
-        .interfaces
-        .iter()
-        .any(|i| Some(&i.interface) == node.kept_interface.as_ref() && i.delete_on_termination);
+    let kept = instance.interfaces.iter().find(|i| Some(&i.interface) == node.kept_interface.as_ref());
+    let interface_at_risk = kept.is_some_and(|kept| {
+        kept.delete_on_termination || node.public_ip.is_some_and(|public| kept.public_ip != Some(public))
+    });
     instance.state != InstanceState::Running || root_at_risk || interface_at_risk
 }

@@ -2,7 +2,7 @@
 
 use perennial_core::failure::{Class, Failure};
 use perennial_core::guard::{self, Verdict};
-use perennial_core::ids::Resource;
+use perennial_core::ids::{AllocationId, Resource};
 use perennial_core::names::{Names, Purpose, TAG_PREFIX, Tagged, Tags, has_key, made_for};
 use perennial_core::step::{Outcome, SnapshotRequest, Step, Termination};
 
@@ -29,6 +29,16 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Step::RegisterImage(request) => self.ec2.register_image(request).await.map(Outcome::Image),
             Step::SetGroups { interface, groups } => {
                 self.ec2.set_groups(interface, groups).await.map(|()| Outcome::Done)
+            }
+            Step::Associate { allocation, interface, private_ip } => {
+                self.ec2.associate(allocation, interface, *private_ip).await.map(|()| Outcome::Done)
+            }
+            Step::Disassociate { allocation, association } => {
+                self.disassociate_ours(allocation, association).await
+            }
+            Step::FreeAddress { interface, .. } => {
+                let interface = Resource::Interface(interface.clone());
+                self.delete_ours(&interface, names, &[Purpose::Interface]).await
             }
             Step::Tag { resource, tags } => self.tag_ours(resource, tags, names).await,
             Step::Terminate(termination) => self.terminate_ours(termination, names).await,
@@ -68,6 +78,16 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Some(Verdict::Go) => self.ec2.terminate(id).await.map(|()| Outcome::Done),
             Some(verdict) => Ok(refused(verdict, "EC2:TerminateInstances")),
         }
+    }
+
+    /// Ends an association, if it is still the one that was seen.
+    async fn disassociate_ours(&self, allocation: &AllocationId, association: &str) -> Reply<Outcome> {
+        let found = self.ec2.elastic_ips(std::slice::from_ref(allocation)).await?;
+        let held = found.iter().filter_map(|address| address.association.as_ref());
+        if held.into_iter().any(|held| held.id == association) {
+            self.ec2.disassociate(association).await?;
+        }
+        Ok(Outcome::Done)
     }
 
     /// Deletes something of ours that was made for one of these purposes, if it is free.

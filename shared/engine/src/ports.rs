@@ -3,18 +3,22 @@
 //! Cut by use; no type of any SDK appears here. Every call that can fail answers with a
 //! [`Failure`] whose class says what to do; adapters never decide.
 
+use std::net::Ipv4Addr;
+
 use jiff::{SignedDuration, Timestamp};
 use perennial_core::config::settings::AcceptedSettings;
 use perennial_core::config::{Status, TemplateSpec};
 use perennial_core::failure::Failure;
+use perennial_core::group::GroupRecord;
 use perennial_core::ids::{
-    ImageId, InstanceId, InterfaceId, NodeName, Resource, SnapshotId, SubnetId, VolumeId,
+    AllocationId, GroupName, ImageId, InstanceId, InterfaceId, NodeName, Resource, SnapshotId, SubnetId,
+    VolumeId,
 };
 use perennial_core::journal::{Entry, OwnEvent};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
 use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::{
-    ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
+    AddressFacts, ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
 use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
@@ -44,6 +48,10 @@ pub trait Ec2 {
     async fn volumes_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<VolumeFacts>>;
     /// Interfaces by id.
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>>;
+    /// Interfaces, whosesoever, that have one of these private addresses.
+    async fn interfaces_with(&self, addresses: &[Ipv4Addr]) -> Reply<Vec<InterfaceFacts>>;
+    /// Elastic IP addresses by allocation.
+    async fn elastic_ips(&self, ids: &[AllocationId]) -> Reply<Vec<AddressFacts>>;
     /// Interfaces by their tags.
     async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>>;
     /// Own snapshots by id.
@@ -79,6 +87,10 @@ pub trait Ec2 {
     async fn untag(&self, resource: &Resource, keys: &[String]) -> Reply<()>;
     /// Makes an interface; the same token never makes a second one.
     async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts>;
+    /// Associates an Elastic IP address with a private address; never takes it from another interface.
+    async fn associate(&self, address: &AllocationId, interface: &InterfaceId, to: Ipv4Addr) -> Reply<()>;
+    /// Ends an association of an Elastic IP address.
+    async fn disassociate(&self, association: &str) -> Reply<()>;
     /// Takes a snapshot.
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts>;
     /// Registers an image; its name is unique.
@@ -158,6 +170,14 @@ pub trait Store {
     async fn settings(&self) -> Reply<Option<AcceptedSettings>>;
     /// Puts settings in force, if nobody did since those of this generation (0 for none) were read.
     async fn write_settings(&self, settings: &AcceptedSettings, expected: u64) -> Reply<Written>;
+    /// The record of a group; strongly consistent.
+    async fn group(&self, group: &GroupName) -> Reply<Option<GroupRecord>>;
+    /// The records of all groups: which there are is eventually consistent, what they say strongly.
+    async fn groups(&self) -> Reply<Vec<GroupRecord>>;
+    /// Writes a group, if nobody did since that of this generation (0 for none) was read.
+    async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written>;
+    /// Puts the item of a new member into the config table, unless one of its id is there.
+    async fn put_member(&self, item: &Value) -> Reply<Written>;
     /// What the orphan pass remembers; `None` if it never ran.
     async fn orphans(&self) -> Reply<Option<Orphans>>;
     /// Remembers it, if nobody did since that of this generation (0 for none) was read.

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::reader::{Reader, problem};
 use super::{
-    DesiredState, Launch, MarketPolicy, NetworkPolicy, NodeConfig, OnRebalance, Persist, Problem, Retained,
-    Retention, RootPolicy, TemplateRef, TemplateSpec,
+    DesiredState, GroupPart, Launch, MarketPolicy, NetworkPolicy, NodeConfig, OnRebalance, Persist, Problem,
+    Retained, Retention, RootPolicy, TemplateRef, TemplateSpec,
 };
-use crate::ids::{ImageId, NodeName, SnapshotId, SubnetId};
+use crate::ids::{AllocationId, GroupName, ImageId, NodeName, SnapshotId, SubnetId};
 use crate::limits;
 use crate::names::{TAG_PREFIX, Tags};
 
@@ -27,45 +27,99 @@ pub struct Draft {
 
 /// Reads the item of a node, whose `id` is known to be good.
 pub fn parse(item: &Value) -> Draft {
-    let mut problems = Vec::new();
-    let mut top = Reader::new("", Some(item));
+    let (mut reader, mut problems) = (Reader::new("", Some(item)), Vec::new());
+    let top = &mut reader;
+    let desired_state = desired_state(top);
+    let restore_from = restore_from(top);
+    let group = group(top);
+    let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
+    let pools = &mut Pools::NotHere;
+    let (config, has_template) = common(top, pools, &mut problems);
+    reader.finish(&mut problems);
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    let config = NodeConfig { desired_state, restore_from, group, recycle, ..config };
+    Draft { config, has_template, problems }
+}
+
+/// Reads the item of a group, whose `id` is known to be good: what it says of each member, as if it were
+/// the item of one, and what it says of itself.
+pub fn parse_group(item: &Value) -> (Draft, GroupPart) {
+    let (mut reader, mut problems) = (Reader::new("", Some(item)), Vec::new());
+    let top = &mut reader;
+    for (key, remedy) in [
+        (
+            "desiredState",
+            "of a node, not of a group: write capacity here, or desiredState in a member's item",
+        ),
+        ("restoreFrom", "of a node, not of a group: write it in the member's item"),
+        ("group", "a group is in no group: remove it"),
+    ] {
+        if let Some(value) = top.get(key) {
+            top.refuse(key, value, remedy);
+        }
+    }
+    top.not_yet(&["imageBackup"]);
+    let capacity = top.whole("capacity", 0, limits::CAPACITY_MAX).unwrap_or(1);
+    let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
+    let mut pools = Pools::Here { private_ips: Vec::new(), elastic_ips: Vec::new() };
+    let (config, has_template) = common(top, &mut pools, &mut problems);
+    reader.finish(&mut problems);
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    let (private_ips, elastic_ips) = match pools {
+        Pools::Here { private_ips, elastic_ips } => (private_ips, elastic_ips),
+        Pools::NotHere => (Vec::new(), Vec::new()),
+    };
+    let part = GroupPart { capacity, recycle, private_ips, elastic_ips };
+    (Draft { config, has_template, problems }, part)
+}
+
+/// Where the pools of addresses are read to: only a group has them.
+enum Pools {
+    NotHere,
+    Here { private_ips: Vec<Ipv4Addr>, elastic_ips: Vec<AllocationId> },
+}
+
+/// What nodes and groups have in common.
+fn common(top: &mut Reader<'_>, pools: &mut Pools, problems: &mut Vec<Problem>) -> (NodeConfig, bool) {
     top.get("id");
     top.get(super::STATUS);
-    top.not_yet(&["group", "targetGroups"]);
-    let desired_state = desired_state(&mut top);
-    let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
-    let restore_from = restore_from(&mut top);
+    top.not_yet(&["targetGroups"]);
     let suspend = top.boolean("suspend").unwrap_or(false);
-    let on_rebalance = on_rebalance(&mut top);
-    let template_and_launch = top.map("launch").map(|reader| launch(reader, &mut problems));
+    let on_rebalance = on_rebalance(top);
+    let template_and_launch = top.map("launch").map(|reader| launch(reader, problems));
     if template_and_launch.is_none() && top.get("launch").is_none() {
-        problems.push(problem(
-            "launch",
-            &Value::Null,
-            "required: write launch.template with an id or a name",
-        ));
+        let remedy = "required: write launch.template with an id or a name";
+        problems.push(problem("launch", &Value::Null, remedy));
     }
-    let persist = top.map("persist").map(|reader| persist(reader, &mut problems)).unwrap_or_default();
-    let retention = top.map("retention").map(|reader| retention(reader, &mut problems)).unwrap_or_default();
-    let tags = tags(&mut top);
-    top.finish(&mut problems);
-    problems.sort_by(|a, b| a.path.cmp(&b.path));
-    let (template, launch) = template_and_launch.unwrap_or((false, no_launch()));
-    Draft {
-        config: NodeConfig {
-            desired_state,
-            recycle,
-            restore_from,
-            launch,
-            persist,
-            on_rebalance,
-            retention,
-            suspend,
-            tags,
-        },
-        has_template: template,
-        problems,
+    let persist = top.map("persist").map(|reader| persist(reader, pools, problems)).unwrap_or_default();
+    let retention = top.map("retention").map(|reader| retention(reader, problems)).unwrap_or_default();
+    let tags = tags(top);
+    let (has_template, launch) = template_and_launch.unwrap_or((false, no_launch()));
+    let config = NodeConfig {
+        desired_state: DesiredState::default(),
+        recycle: 0,
+        restore_from: None,
+        group: None,
+        roll: 0,
+        place: None,
+        launch,
+        persist,
+        on_rebalance,
+        retention,
+        suspend,
+        tags,
+    };
+    (config, has_template)
+}
+
+fn group(top: &mut Reader<'_>) -> Option<GroupName> {
+    let text = top.text("group", "the bare name of a group")?;
+    let group = GroupName::parse(text);
+    if group.is_none() {
+        let remedy = "no name of a group: write it bare, as in \"web\" for the item \"group#web\"";
+        top.refuse("group", &Value::from(text), remedy);
     }
+    group
 }
 
 fn no_launch() -> Launch {
@@ -230,25 +284,71 @@ fn max_spot_price(reader: &mut Reader<'_>, market: MarketPolicy) -> Option<Strin
     Some(price.to_owned())
 }
 
-fn persist(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> Persist {
+fn persist(mut reader: Reader<'_>, pools: &mut Pools, problems: &mut Vec<Problem>) -> Persist {
     reader.not_yet(&["data"]);
     let root = reader.map("root").map(|root| root_policy(root, problems));
-    let network = reader.map("network").map(|mut network| {
-        network.not_yet(&["elasticIp", "privateIpPool", "elasticIpPool"]);
-        let text = network.text("privateIp", "an IPv4 address");
-        let private_ip = text.and_then(|text| text.parse::<Ipv4Addr>().ok());
-        if let Some(text) = text.filter(|_| private_ip.is_none()) {
-            network.refuse(
-                "privateIp",
-                &Value::from(text),
-                "no IPv4 address: write one such as \"10.0.1.20\"",
-            );
-        }
-        network.finish(problems);
-        NetworkPolicy { private_ip }
-    });
+    let network = reader.map("network").map(|network| network_policy(network, pools, problems));
     reader.finish(problems);
     Persist { root, network }
+}
+
+fn network_policy(mut reader: Reader<'_>, pools: &mut Pools, problems: &mut Vec<Problem>) -> NetworkPolicy {
+    let mut policy = NetworkPolicy::default();
+    match pools {
+        Pools::NotHere => {
+            for key in ["privateIpPool", "elasticIpPool"] {
+                if let Some(value) = reader.get(key) {
+                    reader.refuse(key, value, "of a group, not of a node: write it in the group's item");
+                }
+            }
+            policy.private_ip = private_ip(&mut reader);
+            policy.elastic_ip = elastic_ip(&mut reader);
+        }
+        Pools::Here { private_ips, elastic_ips } => {
+            for (key, pool) in [("privateIp", "privateIpPool"), ("elasticIp", "elasticIpPool")] {
+                if let Some(value) = reader.get(key) {
+                    let remedy = format!("every member would have the same one: write {pool} in a group");
+                    reader.refuse(key, value, remedy);
+                }
+            }
+            let address = "an IPv4 address such as \"10.0.1.20\"";
+            *private_ips =
+                reader.list("privateIpPool", address, |text| text.parse().ok()).unwrap_or_default();
+            let allocation = "an allocation id such as \"eipalloc-0abc\"";
+            *elastic_ips = reader.list("elasticIpPool", allocation, AllocationId::parse).unwrap_or_default();
+            too_many(&mut reader, "privateIpPool", private_ips.len());
+            too_many(&mut reader, "elasticIpPool", elastic_ips.len());
+        }
+    }
+    reader.finish(problems);
+    policy
+}
+
+fn too_many(reader: &mut Reader<'_>, key: &'static str, many: usize) {
+    let most = limits::CAPACITY_MAX as usize;
+    if many > most {
+        reader.refuse(key, &Value::from(many), format!("too many: a group has at most {most} members"));
+    }
+}
+
+fn private_ip(reader: &mut Reader<'_>) -> Option<Ipv4Addr> {
+    let text = reader.text("privateIp", "an IPv4 address")?;
+    let address = text.parse::<Ipv4Addr>().ok();
+    if address.is_none() {
+        let remedy = "no IPv4 address: write one such as \"10.0.1.20\"";
+        reader.refuse("privateIp", &Value::from(text), remedy);
+    }
+    address
+}
+
+fn elastic_ip(reader: &mut Reader<'_>) -> Option<AllocationId> {
+    let text = reader.text("elasticIp", "an allocation id")?;
+    let allocation = AllocationId::parse(text);
+    if allocation.is_none() {
+        let remedy = "no allocation id: write one that begins with \"eipalloc-\"";
+        reader.refuse("elasticIp", &Value::from(text), remedy);
+    }
+    allocation
 }
 
 fn root_policy(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> RootPolicy {
@@ -326,222 +426,28 @@ fn tags(top: &mut Reader<'_>) -> Tags {
 /// # Errors
 /// The problem with it.
 pub fn node_name(id: &str) -> Result<NodeName, Problem> {
-    if id.starts_with("group#") {
-        let remedy = "not supported yet by this version of Perennial: nothing of this item is in force";
-        return Err(problem("id", &Value::from(id), remedy));
-    }
     NodeName::from_key(id).ok_or_else(|| {
         let remedy = "no node: write \"node#<name>\", the name of a-z, 0-9 and -, not beginning with -, at most 48; \
-                      or \"settings\", for the whole deployment";
+                      \"group#<name>\"; or \"settings\", for the whole deployment";
+        problem("id", &Value::from(id), remedy)
+    })
+}
+
+/// The name in the `id` of a group's item.
+///
+/// # Errors
+/// The problem with it.
+pub fn group_name(id: &str) -> Result<GroupName, Problem> {
+    let name = GroupName::from_key(id).filter(|name| name.as_str().len() <= GroupName::LONGEST);
+    name.ok_or_else(|| {
+        let remedy = format!(
+            "no group: write \"group#<name>\", the name of a-z, 0-9 and -, not beginning with -, at most {}, so that \
+             its members can be named for it",
+            GroupName::LONGEST
+        );
         problem("id", &Value::from(id), remedy)
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn good() -> Value {
-        json!({"id": "node#db", "launch": {"template": {"name": "base"}}, "persist": {"root": {}, "network": {}}})
-    }
-
-    fn paths(item: &Value) -> Vec<String> {
-        parse(item).problems.into_iter().map(|p| p.path).collect()
-    }
-
-    #[test]
-    fn a_present_map_turns_an_option_on_with_defaults() {
-        let draft = parse(&good());
-        assert_eq!(draft.problems, []);
-        let root = draft.config.persist.root.unwrap();
-        assert_eq!((root.snapshot_every.as_mins(), root.keep), (5, 3));
-        assert_eq!(draft.config.persist.network, Some(NetworkPolicy::default()));
-        assert_eq!(draft.config.retention.after.as_hours(), 96);
-        assert_eq!(draft.config.launch.market, MarketPolicy::SpotThenOnDemand);
-        assert_eq!(draft.config.launch.template.version, "$Default");
-        let bare = parse(&json!({"id": "node#db", "launch": {"template": {"id": "lt-1"}}}));
-        assert_eq!(bare.config.persist, Persist::default());
-    }
-
-    #[test]
-    fn all_faults_are_reported_together_with_their_places() {
-        let item = json!({"id": "node#db", "desiredstate": "running", "suspend": "yes",
-            "launch": {"template": {"name": "base", "id": "lt-1", "version": "newest"}, "instanceTypes": ["m5.large", 7, "m5.large"],
-                "subnets": "subnet-1", "market": "cheap", "maxSpotPrice": "free", "image": "img"},
-            "persist": {"root": {"snapshotEvery": "30s", "keep": 0, "restore": "tape"}, "network": {"privateIp": "10.0.0.256"}, "data": {}},
-            "retention": {"after": "soon", "delete": ["images", "everything"]},
-            "tags": {"perennial:node": "x", "n": 1}});
-        assert_eq!(
-            paths(&item),
-            [
-                "desiredstate",
-                "launch.image",
-                "launch.instanceTypes[1]",
-                "launch.instanceTypes[2]",
-                "launch.market",
-                "launch.maxSpotPrice",
-                "launch.subnets",
-                "launch.template",
-                "launch.template.version",
-                "persist.data",
-                "persist.network.privateIp",
-                "persist.root.keep",
-                "persist.root.restore",
-                "persist.root.snapshotEvery",
-                "retention.after",
-                "retention.delete[1]",
-                "suspend",
-                "tags.n",
-                "tags.perennial:node",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_comes_later_is_refused_as_such_and_a_typo_is_guessed() {
-        let mut item = good();
-        item["desiredstate"] = json!("running");
-        let problems = parse(&item).problems;
-        assert!(problems[0].remedy.contains("did you mean \"desiredState\""), "{problems:?}");
-        let later = json!({"id": "node#db", "launch": {"template": {"name": "base"}}, "group": "web",
-            "onRebalance": "replace", "targetGroups": [],
-            "persist": {"data": {}, "root": {"restore": "volume"}, "network": {"elasticIp": "eipalloc-1",
-                "privateIpPool": [], "elasticIpPool": []}}});
-        let problems = parse(&later).problems;
-        let expected = [
-            "group",
-            "onRebalance",
-            "persist.data",
-            "persist.network.elasticIp",
-            "persist.network.elasticIpPool",
-            "persist.network.privateIpPool",
-            "persist.root.restore",
-            "targetGroups",
-        ];
-        assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), expected);
-        for problem in problems {
-            assert!(problem.remedy.contains("not supported yet"), "{problem:?}");
-        }
-    }
-
-    #[test]
-    fn every_state_is_read_and_another_word_is_told_all_of_them() {
-        for state in DesiredState::ALL {
-            let mut item = good();
-            item["desiredState"] = json!(state.as_str());
-            let draft = parse(&item);
-            assert_eq!((draft.config.desired_state, draft.problems), (state, vec![]));
-        }
-        assert_eq!(parse(&good()).config.desired_state, DesiredState::Running);
-        for word in ["stop", "Paused", "", "terminated"] {
-            let mut item = good();
-            item["desiredState"] = json!(word);
-            let problems = parse(&item).problems;
-            assert_eq!((problems.len(), problems[0].value.as_str()), (1, word));
-            for state in DesiredState::ALL {
-                assert!(problems[0].remedy.contains(state.as_str()), "{problems:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_reaction_to_a_recommendation_is_to_ignore_it_or_to_take_a_snapshot() {
-        assert_eq!(parse(&good()).config.on_rebalance, OnRebalance::Snapshot);
-        for (word, reaction) in [("ignore", OnRebalance::Ignore), ("snapshot", OnRebalance::Snapshot)] {
-            let mut item = good();
-            item["onRebalance"] = json!(word);
-            let draft = parse(&item);
-            assert_eq!((draft.config.on_rebalance, draft.problems), (reaction, vec![]));
-            let again = serde_json::to_value(&parse(&item).config).unwrap();
-            assert_eq!(serde_json::from_value::<NodeConfig>(again).unwrap().on_rebalance, reaction);
-        }
-        for bad in [json!("Snapshot"), json!(""), json!(true), json!({})] {
-            let mut item = good();
-            item["onRebalance"] = bad.clone();
-            assert_eq!(paths(&item), ["onRebalance"], "{bad}");
-        }
-    }
-
-    #[test]
-    fn recycle_is_a_whole_number_and_restore_from_a_snapshot() {
-        let mut item = good();
-        item["recycle"] = json!(7);
-        item["restoreFrom"] = json!("snap-0abc");
-        let draft = parse(&item);
-        assert_eq!(draft.problems, []);
-        assert_eq!(
-            (draft.config.recycle, draft.config.restore_from),
-            (7, Some(SnapshotId::new("snap-0abc")))
-        );
-        for bad in [json!(-1), json!(1.5), json!("1"), json!(1_000_001), json!(true)] {
-            item["recycle"] = bad.clone();
-            assert_eq!(paths(&item), ["recycle"], "{bad}");
-        }
-        item["recycle"] = json!(0);
-        for bad in [json!("ami-1"), json!("snap-"), json!(1), json!(["snap-1"])] {
-            item["restoreFrom"] = bad.clone();
-            assert_eq!(paths(&item), ["restoreFrom"], "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_impossible_retention_is_refused_with_the_range() {
-        for bad in ["0h", "soon", "59m", "-1h", "4000d", ""] {
-            let mut item = good();
-            item["retention"] = json!({"after": bad});
-            let problems = parse(&item).problems;
-            assert_eq!((problems.len(), problems[0].path.as_str()), (1, "retention.after"), "{bad}");
-            assert!(problems[0].remedy.contains("from 1h to 87600h"), "{problems:?}");
-        }
-        let mut item = good();
-        item["retention"] = json!({"after": "1h", "delete": []});
-        let draft = parse(&item);
-        assert_eq!((draft.problems, draft.config.retention.delete), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_missing_or_wrong_launch_is_one_problem() {
-        for (launch, path) in [
-            (Value::Null, "launch"),
-            (json!([]), "launch"),
-            (json!({}), "launch.template"),
-            (json!({"template": 5}), "launch.template"),
-            (json!({"template": {}}), "launch.template"),
-            (json!({"template": {"id": 5}}), "launch.template.id"),
-            (json!({"template": {"id": "template-1"}}), "launch.template.id"),
-            (json!({"template": {"name": "ab"}}), "launch.template.name"),
-        ] {
-            let item = json!({"id": "node#db", "launch": launch});
-            assert_eq!(paths(&item), [path], "{launch}");
-        }
-    }
-
-    #[test]
-    fn durations_are_a_number_and_a_unit() {
-        for (text, secs) in [("5m", 300), ("60s", 60), ("1h", 3600), ("1d", 86400)] {
-            assert_eq!(super::super::reader::plain_duration(text).unwrap().as_secs(), secs);
-        }
-        for text in ["", "5", "m", "-5m", "5 m", "5min", "1h30m", "5µ", "99999999999999999999s"] {
-            assert!(super::super::reader::plain_duration(text).is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_id_of_no_node_says_what_is_wrong_with_it() {
-        assert_eq!(node_name("node#db-1").unwrap().as_str(), "db-1");
-        assert!(node_name("group#web").unwrap_err().remedy.contains("not supported yet"));
-        for bad in ["setting", "db", "node#", "node#DB", "node#-x", "nodes#x"] {
-            let problem = node_name(bad).unwrap_err();
-            assert_eq!((problem.path.as_str(), problem.value.as_str()), ("id", bad));
-        }
-    }
-
-    #[test]
-    fn a_hostile_value_is_shown_shortened() {
-        let mut item = good();
-        item["launch"]["market"] = json!("x".repeat(10_000));
-        assert!(parse(&item).problems[0].value.len() < 200);
-    }
-}
+mod tests;

@@ -3,17 +3,15 @@
 //! The syntax is right or its problems are known already; here the launch template, the image, the
 //! subnets and the address are held against what AWS says of them.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-
-use ipnet::Ipv4Net;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
+use super::addresses::Claims;
 use super::reader::problem;
-use super::{Draft, Problem, TemplateRef};
-use crate::ids::{ImageId, SubnetId};
+use super::{Draft, Problem, TemplateRef, addresses};
+use crate::ids::{AllocationId, ImageId, SubnetId};
 use crate::launch::TemplateFacts;
-use crate::observation::{ImageFacts, ImageState, SubnetFacts};
+use crate::observation::{AddressFacts, ImageFacts, ImageState, InterfaceFacts, SubnetFacts};
 
 /// What AWS says of the things a config refers to.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +22,12 @@ pub struct Referred {
     pub subnets: BTreeMap<SubnetId, SubnetFacts>,
     /// Images that exist, the template's own included.
     pub images: BTreeMap<ImageId, ImageFacts>,
+    /// Interfaces that have an address asked for.
+    pub holders: Vec<InterfaceFacts>,
+    /// Elastic IP addresses that exist.
+    pub elastic_ips: BTreeMap<AllocationId, AddressFacts>,
+    /// What others of the deployment claim.
+    pub claims: Claims,
 }
 
 /// Holds a draft against what AWS says. Returns every problem, in the order of their places.
@@ -35,6 +39,7 @@ pub fn check(draft: &Draft, referred: &Referred) -> Vec<Problem> {
     }
     check_image(draft, referred, &mut problems);
     check_subnets(draft, referred, &mut problems);
+    addresses::check_node(draft, referred, &mut problems);
     problems
 }
 
@@ -102,47 +107,18 @@ fn check_subnets(draft: &Draft, referred: &Referred, problems: &mut Vec<Problem>
         }
     }
     let of_template = referred.template.as_ref().and_then(|t| t.subnet.clone());
-    let candidates: Vec<_> = if launch.subnets.is_empty() {
-        of_template.iter().filter_map(|id| referred.subnets.get(id)).collect()
-    } else {
-        launch.subnets.iter().filter_map(|id| referred.subnets.get(id)).collect()
-    };
     if launch.subnets.is_empty() && of_template.is_none() && referred.template.is_some() {
         let remedy = "neither the item nor the launch template names a subnet: name at least one";
         problems.push(problem("launch.subnets", &Value::Null, remedy));
     }
-    let address = draft.config.persist.network.as_ref().and_then(|n| n.private_ip);
-    let named = !launch.subnets.is_empty() || of_template.is_some();
-    if let Some(address) = address.filter(|_| named) {
-        let value = Value::from(address.to_string());
-        match candidates.iter().find(|subnet| subnet.cidr.contains(&address)) {
-            None if candidates.is_empty() => {
-                let remedy =
-                    "outside every subnet of the node, since none of them exists: correct launch.subnets";
-                problems.push(problem("persist.network.privateIp", &value, remedy));
-            }
-            None => {
-                let ranges: Vec<_> = candidates.iter().map(|s| format!("{} ({})", s.id, s.cidr)).collect();
-                let remedy = format!("outside every subnet of the node: {}", ranges.join(", "));
-                problems.push(problem("persist.network.privateIp", &value, remedy));
-            }
-            Some(subnet) if is_reserved(subnet.cidr, address) => {
-                let remedy = format!(
-                    "AWS reserves the first four addresses and the last one of {}: take another",
-                    subnet.cidr
-                );
-                problems.push(problem("persist.network.privateIp", &value, remedy));
-            }
-            Some(_) => {}
-        }
-    }
 }
 
-/// Whether AWS keeps an address of a subnet to itself: the first four and the last.
-pub fn is_reserved(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
-    let (first, last) = (u32::from(cidr.network()), u32::from(cidr.broadcast()));
-    let address = u32::from(address);
-    address < first.saturating_add(4) || address == last
+/// The subnets that a config may place its nodes in, as far as they exist; `None` if none is named.
+pub(super) fn candidates<'r>(draft: &Draft, referred: &'r Referred) -> Option<Vec<&'r SubnetFacts>> {
+    let named = &draft.config.launch.subnets;
+    let of_template = referred.template.as_ref().and_then(|t| t.subnet.clone());
+    let ids: Vec<_> = if named.is_empty() { of_template.into_iter().collect() } else { named.clone() };
+    (!ids.is_empty()).then(|| ids.iter().filter_map(|id| referred.subnets.get(id)).collect())
 }
 
 #[cfg(test)]
@@ -188,6 +164,7 @@ mod tests {
             template: Some(template),
             subnets: subnets.into_iter().map(|s| (s.id.clone(), s)).collect(),
             images: [(ImageId::new("ami-1"), image("ami-1"))].into(),
+            ..Referred::default()
         }
     }
 

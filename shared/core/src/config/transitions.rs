@@ -17,8 +17,17 @@ use crate::record::{Accepted, Former, Record};
 /// The code of a node that waits for the operator to accept an older recovery point.
 const DATA_MISSING: &str = "data-missing";
 
-/// What makes no sense in an edit, seen from where the node stands; no record is a node that never was.
-pub fn check(record: Option<&Record>, wanted: &NodeConfig) -> Vec<Problem> {
+/// What makes no sense in an edit, seen from where the node stands; no record is a node that never was. What
+/// a group wishes of a member is no edit of anybody's.
+pub fn check(record: Option<&Record>, wanted: &NodeConfig, said: &Value) -> Vec<Problem> {
+    let is_wish = wanted.group.is_some() && said.get("desiredState").is_none_or(Value::is_null);
+    if is_wish {
+        return record
+            .filter(|record| !record.phase.is_final())
+            .and_then(|r| lowered(r, wanted))
+            .into_iter()
+            .collect();
+    }
     let state = wanted.desired_state;
     let refuse = |remedy: String| vec![problem("desiredState", &Value::from(state.as_str()), remedy)];
     let Some(record) = record else {
@@ -53,12 +62,18 @@ fn lowered(record: &Record, wanted: &NodeConfig) -> Option<Problem> {
     (wanted.recycle < least).then(|| problem("recycle", &Value::from(wanted.recycle), remedy()))
 }
 
-/// Whether an item with this hash that wants this state has nothing left to be put in force.
-pub fn is_in_force(record: &Record, hash: &str, wanted: DesiredState) -> bool {
+/// Whether an item with this hash, of a member whose group says what has that hash, has nothing left to be put
+/// in force if it wants this state.
+pub fn is_in_force(record: &Record, hash: &str, share: Option<&str>, wanted: DesiredState) -> bool {
     match record.phase {
         Phase::Purging => true,
         Phase::Gone => !begins_anew(record, wanted),
-        _ => record.config.hash == hash && record.goal == wanted && record.absent_since.is_none(),
+        _ => {
+            record.config.hash == hash
+                && record.config.share.as_deref() == share
+                && record.goal == wanted
+                && record.absent_since.is_none()
+        }
     }
 }
 
@@ -107,6 +122,10 @@ pub fn put_in_force(record: &mut Record, accepted: Accepted, now: Timestamp) {
     if record.phase == Phase::New {
         // There is no instance yet that it could ask to replace.
         record.recycled = wanted.recycle;
+    }
+    if record.phase == Phase::New || record.config.config.group != wanted.group {
+        // What a group asked of its members before this one joined is not asked of it.
+        record.rolled = wanted.roll;
     }
     if wanted.desired_state != DesiredState::Deallocated {
         // Wanted back in between, however briefly: retention counts anew from the next deallocation.

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Alive, Draft, Then, alive, living, recovery};
+use super::{Alive, Draft, Then, alive, interface, living, recovery};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::{Purpose, TAG_CYCLE, has_key, has_purpose};
@@ -205,9 +205,13 @@ fn missing_root(draft: &Draft<'_>, id: VolumeId, since: Timestamp) -> Held {
     Held::Lost(id)
 }
 
-fn interface_held(draft: &Draft<'_>, seen: &Observation) -> Held {
-    let Some(network) = &draft.record.network else { return Held::Free };
-    match seen.interfaces.get(&network.eni_id).map(|i| i.state) {
+fn interface_held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
+    let Some(network) = draft.record.network.clone() else { return Held::Free };
+    let found = seen.interfaces.get(&network.eni_id);
+    if let Some(facts) = found {
+        interface::note(draft, facts);
+    }
+    match found.map(|i| i.state) {
         // A missing one is the launch's trouble, not the snapshot's.
         None | Some(InterfaceState::Available) => Held::Free,
         Some(InterfaceState::InUse) => Held::Soon(format!("{} to become available", network.eni_id)),
@@ -295,7 +299,10 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             draft.record.finals[0].missing_since = None;
             draft.record.finals[0].state = facts.state;
             match facts.state {
-                SnapshotState::Pending => Ok(draft.expect(format!("the final snapshot {id} to complete"))),
+                SnapshotState::Pending => Ok(match interface::give_up(draft, seen) {
+                    Some(then) => then,
+                    None => draft.expect(format!("the final snapshot {id} to complete")),
+                }),
                 SnapshotState::Error => Ok(again(draft, format!("the final snapshot {id} failed"), true)),
                 SnapshotState::Completed => {
                     draft.signal(Signal::Captured, format!("the final snapshot {id} is complete"))?;

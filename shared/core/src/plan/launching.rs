@@ -1,26 +1,21 @@
-//! Launching: the interface, the ladder, and the answer that never came.
+//! Launching: the ladder, and the answer that never came.
 //!
 //! A launch is written down whole before it is sent. From then on the question is never "shall we launch"
 //! but "what became of it": read by token and by key first, repeated identically only while the token is
 //! young, and given up only when reads have shown nothing for ten minutes.
 
-use std::net::Ipv4Addr;
-
 use jiff::Timestamp;
 
-use super::{Draft, Present, Then, living, present, recovery, resting};
+use super::{Draft, Present, Then, interface, living, present, recovery, resting};
 use crate::config::DesiredState;
-use crate::config::references::is_reserved;
-use crate::ids::{Resource, SubnetId, VolumeId};
-use crate::launch::{Market, Obstacle, resolve, subnets_for};
+use crate::ids::VolumeId;
+use crate::launch::{Market, Obstacle, resolve};
 use crate::limits;
-use crate::names::{Purpose, has_key};
-use crate::observation::{
-    InstanceFacts, InstanceState, InterfaceFacts, InterfaceState, Observation, SubnetFacts,
-};
+use crate::names::has_key;
+use crate::observation::{InstanceFacts, InstanceState, Observation};
 use crate::phase::{Illegal, Signal};
 use crate::record::{Instance, LaunchIntent, Unseen};
-use crate::step::{InterfaceRequest, Step};
+use crate::step::Step;
 
 pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
     if draft.record.instance.is_some() {
@@ -38,12 +33,7 @@ pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     if let Some(then) = recovery::recover(draft, seen)? {
         return Ok(then);
     }
-    let step = match (&draft.record.network, &draft.record.config().persist.network) {
-        (Some(_), _) => interface_free(draft, seen),
-        (None, Some(_)) => interface(draft, seen),
-        (None, None) => None,
-    };
-    if let Some(then) = step {
+    if let Some(then) = interface::ready(draft, seen) {
         return Ok(then);
     }
     Ok(climb(draft, seen))
@@ -70,6 +60,8 @@ fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
             draft.record.attempts += 1;
             // Whatever was raised until now, this launch serves it.
             draft.record.recycled = draft.record.config().recycle;
+            draft.record.rolled = draft.record.config().roll;
+            draft.record.launched = true;
             draft.note(format!(
                 "launching {} {} in {} from {}",
                 request.market.as_str(),
@@ -90,118 +82,9 @@ fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     }
 }
 
-fn obstructed(draft: &mut Draft<'_>, obstacle: &Obstacle) -> Then {
+pub(super) fn obstructed(draft: &mut Draft<'_>, obstacle: &Obstacle) -> Then {
     draft.block(obstacle.code, obstacle.message.clone(), &obstacle.remedy, limits::REFUSED_REST);
     draft.wait(limits::REFUSED_REST, obstacle.message.clone())
-}
-
-/// The step that makes the node's interface, or the block that keeps it from being made.
-fn interface(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
-    // Without a template the ladder has the better words for what is wrong.
-    let template = seen.template.as_ref()?;
-    let wanted = draft.record.config().persist.network.as_ref().and_then(|n| n.private_ip);
-    let candidates: Vec<&SubnetFacts> =
-        subnets_for(&draft.record, template).iter().filter_map(|id| seen.subnets.get(id)).collect();
-    let subnet = candidates
-        .iter()
-        .find(|subnet| wanted.is_none_or(|ip| subnet.cidr.contains(&ip) && !is_reserved(subnet.cidr, ip)));
-    let Some(subnet) = subnet else {
-        let message = match wanted {
-            Some(ip) => format!("no subnet of the node holds the address {ip}"),
-            None => "no subnet of the node exists".to_owned(),
-        };
-        let remedy = "correct launch.subnets or persist.network.privateIp".to_owned();
-        return Some(obstructed(draft, &Obstacle { code: "no-subnet", message, remedy }));
-    };
-    let token = draft.names().interface(draft.record.attempts + 1, None);
-    Some(create_interface(draft, token, subnet.id.clone(), wanted, template.groups.clone()))
-}
-
-fn create_interface(
-    draft: &mut Draft<'_>,
-    token: String,
-    subnet: SubnetId,
-    private_ip: Option<Ipv4Addr>,
-    groups: Vec<String>,
-) -> Then {
-    let tags =
-        draft.names().tags(&draft.record.config().tags, draft.record.cycle, Purpose::Interface, &token);
-    let description = format!("kept for the node {} by Perennial", draft.record.name);
-    draft.act(Step::CreateInterface(InterfaceRequest {
-        token,
-        subnet,
-        private_ip,
-        groups,
-        tags,
-        description,
-    }))
-}
-
-/// Holds the launch back until the kept interface is free.
-fn interface_free(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
-    let kept = draft.record.network.clone()?;
-    match seen.interfaces.get(&kept.eni_id) {
-        Some(facts) if facts.state == InterfaceState::Available => {
-            if let Some(network) = draft.record.network.as_mut() {
-                network.missing_since = None;
-            }
-            synchronise(draft, seen, facts)
-        }
-        Some(facts) => Some(interface_in_use(draft, facts)),
-        None => {
-            let now = draft.now();
-            let since = draft.record.network.as_mut().map(|n| *n.missing_since.get_or_insert(now));
-            let since = since.unwrap_or(now);
-            if now.duration_since(since) < limits::QUIET {
-                return Some(draft.wait(limits::NEXT_TICK, format!("a read that shows {}", kept.eni_id)));
-            }
-            let wanted = draft.record.config().persist.network.clone();
-            let other = wanted.as_ref().and_then(|network| network.private_ip);
-            if wanted.is_none() || other.is_some_and(|ip| ip != kept.private_ip) {
-                draft.note(format!(
-                    "{} is gone, and its address {} is not asked for",
-                    kept.eni_id, kept.private_ip
-                ));
-                draft.record.network = None;
-                return Some(Then::Look);
-            }
-            // It was deleted; its address can be had again unless somebody took it.
-            let groups = seen.template.as_ref().map(|t| t.groups.clone()).unwrap_or_default();
-            let token = draft.names().interface(draft.record.attempts + 1, Some(&kept.eni_id));
-            Some(create_interface(draft, token, kept.subnet_id, Some(kept.private_ip), groups))
-        }
-    }
-}
-
-/// The step that gives the kept interface the groups and tags that a new one would get now.
-fn synchronise(draft: &mut Draft<'_>, seen: &Observation, facts: &InterfaceFacts) -> Option<Then> {
-    let wanted = seen.template.as_ref().map(|template| template.groups.clone()).unwrap_or_default();
-    let sorted = |groups: &[String]| {
-        let mut groups = groups.to_vec();
-        groups.sort();
-        groups
-    };
-    if !wanted.is_empty() && sorted(&wanted) != sorted(&facts.groups) {
-        return Some(draft.act(Step::SetGroups { interface: facts.id.clone(), groups: wanted }));
-    }
-    let operator = &draft.record.config().tags;
-    let mut tags = operator.clone();
-    tags.retain(|key, value| facts.tags.get(key) != Some(value));
-    let resource = Resource::Interface(facts.id.clone());
-    (!tags.is_empty()).then(|| draft.act(Step::Tag { resource, tags }))
-}
-
-fn interface_in_use(draft: &mut Draft<'_>, facts: &InterfaceFacts) -> Then {
-    let what = format!("{} to become available", facts.id);
-    if !draft.is_stalled(limits::RELEASE_OVERDUE) {
-        return draft.poll(what);
-    }
-    let holder = facts.attached_to.as_ref().map_or("something".to_owned(), ToString::to_string);
-    let message = format!("the kept interface {} is in use by {holder}", facts.id);
-    let remedy =
-        "Detach it from there, or terminate that instance; the node goes on as soon as it is available";
-    draft.block("interface-in-use", message, remedy, limits::NEXT_TICK);
-    draft.wait(limits::NEXT_TICK, what)
 }
 
 /// Finds out what became of a launch that was written down and perhaps sent.

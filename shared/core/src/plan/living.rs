@@ -1,6 +1,6 @@
 //! While there is an instance: what must outlive it is secured, and what its success made needless goes.
 
-use super::{Draft, Present, Then, present, stopping};
+use super::{Draft, Present, Then, elastic_ip, present, stopping};
 use crate::config::DesiredState;
 use crate::guard::{self, Verdict};
 use crate::ids::Resource;
@@ -66,7 +66,8 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         return Ok(draft.wait(limits::NEXT_TICK, format!("{} to run again", facts.id)));
     }
     note_root(draft, facts);
-    if let Some(then) = secure(draft, facts).or_else(|| describe_root(draft, seen)) {
+    let then = secure(draft, facts).or_else(|| describe_root(draft, seen));
+    if let Some(then) = then.or_else(|| elastic_ip::settle(draft, seen, facts)) {
         return Ok(then);
     }
     let imds = draft.record.instance.as_ref().and_then(|i| seen.images.get(&i.image_id));
@@ -90,7 +91,10 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
 /// Why the present instance is not wanted any more.
 fn unwanted(draft: &Draft<'_>) -> String {
     match draft.record.goal {
-        DesiredState::Running => format!("recycle was raised to {}", draft.record.config().recycle),
+        DesiredState::Running if draft.record.config().recycle > draft.record.recycled => {
+            format!("recycle was raised to {}", draft.record.config().recycle)
+        }
+        DesiredState::Running => format!("recycle of its group was raised to {}", draft.record.config().roll),
         goal => format!("desiredState is {}", goal.as_str()),
     }
 }
@@ -171,13 +175,16 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
             "a second read of the root volume that took the place of the known one",
         ));
     }
-    if let Some(then) = untagged(draft, seen) {
+    if let Some(then) = untagged(draft, seen).or_else(|| elastic_ip::settle(draft, seen, facts)) {
         return Ok(then);
     }
     // Only blocks of this phase's own steps can stand here, and those have just been passed.
     if draft.record.needless().is_empty() {
         draft.unblock();
         draft.record.not_before = None;
+        if !elastic_ip::is_settled(&draft.record) {
+            return Ok(draft.wait(limits::LADDER_REST, "the next try for the Elastic IP address"));
+        }
         return Ok(draft.rest("nothing: all is well"));
     }
     Ok(clean(draft, seen))

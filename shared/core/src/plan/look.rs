@@ -1,6 +1,7 @@
 //! What to read before deciding: as little as the phase needs, and what the next phase will need if it
 //! is likely to come at once.
 
+use super::elastic_ip;
 use crate::observation::Look;
 use crate::phase::Phase;
 use crate::record::{Record, Superseded};
@@ -12,16 +13,21 @@ pub fn look(record: &Record, deployment: &str) -> Look {
         Phase::New | Phase::Gone => {}
         Phase::Launching => launching(record, &mut look),
         Phase::Stopping => instance(record, &mut look),
-        Phase::Paused => resting(record, &mut look),
+        Phase::Paused => {
+            resting(record, &mut look);
+            reserved(record, &mut look);
+        }
         Phase::Deallocated => {
             resting(record, &mut look);
             look.item = Some(record.name.clone());
+            given_up(record, &mut look);
         }
         Phase::Purging => purging(record, &mut look),
         Phase::Attaching => {
             instance(record, &mut look);
             look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
             look.images.extend(record.instance.iter().map(|i| i.image_id.clone()));
+            look.elastic_ips = elastic_ip::to_read(record);
         }
         Phase::Running => {
             instance(record, &mut look);
@@ -62,12 +68,45 @@ fn launching(record: &Record, look: &mut Look) {
         return;
     }
     let launch = &record.config().launch;
-    look.template = Some(launch.template.clone());
-    look.subnets.extend(launch.subnets.iter().cloned());
-    look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
+    placed(record, look);
     look.images.extend(launch.image.clone());
     look.images.extend(record.image.iter().filter_map(|i| i.id.clone()));
     recovery(record, look);
+}
+
+/// The interface of a node that is to have one, and what making it needs.
+fn placed(record: &Record, look: &mut Look) {
+    let launch = &record.config().launch;
+    look.template = Some(launch.template.clone());
+    look.subnets.extend(launch.subnets.iter().cloned());
+    let address = match &record.network {
+        Some(network) => {
+            look.interfaces.push(network.eni_id.clone());
+            network.missing_since.map(|_| network.private_ip)
+        }
+        None => record.config().persist.network.as_ref().and_then(|network| network.private_ip),
+    };
+    look.holders_of.extend(address);
+}
+
+/// The address that a resting node holds, or is to hold.
+fn reserved(record: &Record, look: &mut Look) {
+    let policy = record.config().persist.network.as_ref();
+    match &record.network {
+        Some(network) if network.missing_since.is_none() => look.interfaces.push(network.eni_id.clone()),
+        Some(_) => placed(record, look),
+        None if policy.is_some_and(|policy| policy.private_ip.is_some()) => placed(record, look),
+        None => {}
+    }
+    look.elastic_ips = elastic_ip::to_read(record);
+}
+
+/// What a deallocated node gives up before its retention is over.
+fn given_up(record: &Record, look: &mut Look) {
+    if record.config().persist.network.as_ref().is_some_and(|network| network.frees_address) {
+        look.interfaces.extend(record.network.iter().map(|network| network.eni_id.clone()));
+    }
+    look.elastic_ips = elastic_ip::to_read(record);
 }
 
 /// What a node without an instance can be brought back from: the image, and once that is missing, what
@@ -131,6 +170,7 @@ fn purging(record: &Record, look: &mut Look) {
 }
 
 fn running(record: &Record, look: &mut Look) {
+    look.elastic_ips = elastic_ip::to_read(record);
     look.volumes.extend(record.root.iter().filter(|root| root.swapped).map(|root| root.volume_id.clone()));
     if record.needless().is_empty() {
         return;
@@ -163,6 +203,7 @@ fn releasing(record: &Record, deployment: &str, look: &mut Look) {
 }
 
 fn capturing(record: &Record, deployment: &str, look: &mut Look) {
+    given_up(record, look);
     let Some(root) = &record.root else { return };
     look.volumes.push(root.volume_id.clone());
     let last = record.finals.first();

@@ -3,7 +3,7 @@
 //! What the node is to come back from is watched and mended. Of each line only the newest recovery point
 //! is kept, and only once it is proven to be there; volumes are never deleted here.
 
-use super::{Draft, Then, living, recovery};
+use super::{Draft, Then, elastic_ip, interface, living, recovery};
 use crate::config::{self, DesiredState};
 use crate::guard::{self, Verdict};
 use crate::journal::Kind;
@@ -50,7 +50,8 @@ pub(super) fn paused(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, 
     if let Some(then) = recovery::recover(draft, seen)? {
         return Ok(then);
     }
-    if let Some(then) = tidy(draft, seen) {
+    let then = interface::reserved(draft, seen).or_else(|| elastic_ip::take_off(draft, seen));
+    if let Some(then) = then.or_else(|| tidy(draft, seen)) {
         return Ok(then);
     }
     draft.unblock();
@@ -74,7 +75,8 @@ pub(super) fn deallocated(draft: &mut Draft<'_>, seen: &Observation) -> Result<T
         if let Some(wait) = draft.paused() {
             return Ok(wait);
         }
-        if let Some(then) = tidy(draft, seen) {
+        let then = interface::give_up(draft, seen).or_else(|| elastic_ip::take_off(draft, seen));
+        if let Some(then) = then.or_else(|| tidy(draft, seen)) {
             return Ok(then);
         }
         draft.unblock();
@@ -105,12 +107,13 @@ fn resume(draft: &mut Draft<'_>) -> Result<Then, Illegal> {
 /// that says something else than what is in force may be an operator's attempt to get the node back.
 fn still_wanted(draft: &Draft<'_>, seen: &Observation) -> Option<String> {
     let item = seen.item.as_ref()?;
-    if item["desiredState"] != "deallocated" {
+    if item.whole["desiredState"] != "deallocated" {
         return Some("the retention is over, but the item is there and does not say deallocated".to_owned());
     }
-    let hash = config::hash(item);
-    let status = &item[config::STATUS];
+    let hash = config::hash(&item.item);
+    let status = &item.item[config::STATUS];
     let in_force = hash == draft.record.config.hash
+        && item.share == draft.record.config.share
         && status["accepted"] == true
         && status["configHash"].as_str() == Some(&hash);
     (!in_force).then(|| "the retention is over, but the item's last edit is not in force".to_owned())

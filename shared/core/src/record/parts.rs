@@ -1,15 +1,15 @@
 //! The parts of a record: what it knows of each thing that belongs to a node.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{NodeConfig, Retained};
-use crate::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{AllocationId, ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use crate::launch::{LaunchRequest, Market};
 use crate::names::Purpose;
-use crate::observation::{ImageState, Platform, SnapshotState, VolumeShape};
+use crate::observation::{ImageState, InterfaceFacts, Platform, SnapshotState, VolumeShape};
 
 /// The last accepted config.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ use crate::observation::{ImageState, Platform, SnapshotState, VolumeShape};
 pub struct Accepted {
     /// The hash of the item it was read from.
     pub hash: String,
+    /// The hash of what its group says of it, if it is a member of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
     /// What the operator is told of it: kept, since the answer may be written only at a second try.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
@@ -126,9 +129,46 @@ pub struct Network {
     pub subnet_id: SubnetId,
     /// Its zone, which binds the node.
     pub zone: String,
+    /// Its other private addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6: Vec<Ipv6Addr>,
+    /// The Elastic IP address that is associated with it on the node's behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic_ip: Option<ElasticIp>,
     /// When a read first did not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
+}
+
+impl Network {
+    /// The interface as a read shows it.
+    pub fn of(facts: &InterfaceFacts) -> Self {
+        Self {
+            eni_id: facts.id.clone(),
+            private_ip: facts.private_ip,
+            subnet_id: facts.subnet.clone(),
+            zone: facts.zone.clone(),
+            secondary: facts.secondary.clone(),
+            ipv6: facts.ipv6.clone(),
+            elastic_ip: None,
+            missing_since: None,
+        }
+    }
+}
+
+/// An Elastic IP address that was found associated with the kept interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElasticIp {
+    /// The address's allocation.
+    pub allocation_id: AllocationId,
+    /// The address itself.
+    pub public_ip: Ipv4Addr,
+    /// The cycle in which it was last found associated: an association may not survive a termination.
+    pub cycle: u32,
 }
 
 /// A final snapshot.

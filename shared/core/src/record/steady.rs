@@ -1,5 +1,7 @@
 //! What the scheduled passes need of a running node, projected into the work index.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 use super::Record;
@@ -37,6 +39,9 @@ pub struct Steady {
     /// The kept interface, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_interface: Option<InterfaceId>,
+    /// The public address that is to be seen on it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_ip: Option<Ipv4Addr>,
     /// Whether nothing may be changed.
     #[serde(default)]
     pub suspend: bool,
@@ -65,6 +70,7 @@ impl Record {
             snapshot_every: policy.map(|p| p.snapshot_every),
             keep: policy.map_or(0, |p| p.keep),
             kept_interface: self.network.as_ref().map(|n| n.eni_id.clone()),
+            public_ip: self.network.as_ref().and_then(|n| n.elastic_ip.as_ref()).map(|it| it.public_ip),
             suspend: self.config().suspend,
             tags: self.config().tags.clone(),
         })

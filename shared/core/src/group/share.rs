@@ -1,0 +1,170 @@
+//! What a member gets from its group: the template under its own item, and the group's wishes.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{GroupRecord, Member};
+use crate::config::{self, DesiredState, Draft};
+use crate::ids::{AllocationId, GroupName};
+use crate::names::{TAG_GROUP, digest};
+use crate::record::Record;
+
+/// What a member's config has from its group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    group: GroupName,
+    template: Value,
+    wish: DesiredState,
+    /// Whether the group is gone: then the wish counts more than the item's own word.
+    overrides: bool,
+    recycle: u32,
+    elastic_ip: Option<AllocationId>,
+    place: u32,
+    frees_address: bool,
+    lost_address: Option<Ipv4Addr>,
+    given_up: bool,
+}
+
+impl Share {
+    pub(super) fn of(record: &GroupRecord, member: &Member) -> Self {
+        Self {
+            group: record.name.clone(),
+            template: record.config.template.clone(),
+            wish: member.wish,
+            overrides: record.removed,
+            recycle: member.recycle,
+            elastic_ip: member.elastic_ip.clone(),
+            place: member.place,
+            frees_address: member.frees_address,
+            lost_address: member.private_ip.filter(|_| member.lost_address),
+            given_up: member.given_up,
+        }
+    }
+
+    /// A hash of all of it: a member whose record names another one is behind.
+    pub fn hash(&self) -> String {
+        digest(&[&format!("{self:?}")])[..32].to_owned()
+    }
+
+    /// What the group wishes the member to be.
+    pub fn wish(&self) -> DesiredState {
+        self.wish
+    }
+
+    /// Whether the member was given up and its item now asks for it again: the group must say first which
+    /// address it gets.
+    pub fn must_be_placed(&self, item: &Value) -> bool {
+        self.given_up && !self.overrides && asks_for(item).is_some_and(is_kept(self.wish))
+    }
+
+    /// The item of a member, completed by what its group says: maps merge leaf by leaf, lists replace.
+    pub fn complete(&self, item: &Value) -> Value {
+        let mut whole = self.template.clone();
+        merge(&mut whole, item);
+        whole.as_object_mut().map(|map| map.remove(config::STATUS));
+        if self.overrides || whole.get("desiredState").is_none_or(Value::is_null) {
+            whole["desiredState"] = Value::from(self.wish.as_str());
+        }
+        if let Some(network) = network_of(&mut whole) {
+            if self.lost_address.is_some() {
+                network.remove("privateIp");
+            }
+            if let Some(own) = &self.elastic_ip {
+                network.entry("elasticIp").or_insert_with(|| Value::from(own.as_str()));
+            }
+        }
+        whole
+    }
+
+    /// The config of a member whose item says this.
+    pub fn draft(&self, item: &Value) -> Draft {
+        let mut draft = config::parse(&self.complete(item));
+        let config = &mut draft.config;
+        config.roll = self.recycle;
+        config.place = Some(self.place);
+        config.tags.insert(TAG_GROUP.to_owned(), self.group.to_string());
+        if let Some(network) = config.persist.network.as_mut() {
+            network.frees_address = self.frees_address;
+        }
+        draft
+    }
+
+    /// Puts in force what concerns a member whose item is gone: what it is to give back.
+    pub fn impose(&self, record: &mut Record, now: Timestamp) {
+        let accepted = &mut record.config;
+        accepted.share = Some(self.hash());
+        if let Some(network) = accepted.config.persist.network.as_mut() {
+            network.frees_address = self.frees_address;
+            network.elastic_ip = network.elastic_ip.take().filter(|_| self.elastic_ip.is_some());
+        }
+        record.work_at = Some(now);
+    }
+
+    /// What to tell the operator in the member's item.
+    pub fn notices(&self, item: &Value) -> Vec<String> {
+        let mut notices = Vec::new();
+        if let Some(address) = self.lost_address {
+            notices.push(format!(
+                "persist.network.privateIp: {address} belongs to another member now, which has run: this one gets \
+                 another address"
+            ));
+        }
+        let own = item.get("desiredState").is_some_and(|state| !state.is_null());
+        if own && self.overrides {
+            notices.push(format!(
+                "desiredState: the item group#{} is gone, and with it all members are deallocated",
+                self.group
+            ));
+        }
+        notices
+    }
+}
+
+/// What an item asks of its node by its own word, `Some(None)` if it leaves that to the group; `None` if it
+/// asks for nothing that is known.
+pub(super) fn asks_for(item: &Value) -> Option<Option<DesiredState>> {
+    match item.get("desiredState") {
+        None | Some(Value::Null) => Some(None),
+        Some(word) => DesiredState::ALL.into_iter().find(|state| word == state.as_str()).map(Some),
+    }
+}
+
+/// Whether there is to be a node, by the item's own word or else by the group's wish.
+pub(super) fn is_kept(wish: DesiredState) -> impl Fn(Option<DesiredState>) -> bool {
+    move |own| match own.unwrap_or(wish) {
+        DesiredState::Running | DesiredState::Paused => true,
+        DesiredState::Deallocated | DesiredState::Released => false,
+    }
+}
+
+/// Puts one value over another: maps leaf by leaf, everything else whole.
+fn merge(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(under.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+fn network_of(item: &mut Value) -> Option<&mut Map<String, Value>> {
+    item.pointer_mut("/persist/network").and_then(Value::as_object_mut)
+}
+
+/// What the item of a group says of each member: all but what is of the group alone.
+pub(super) fn template(item: &Value) -> Value {
+    let mut template = item.clone();
+    let Some(map) = template.as_object_mut() else { return Value::Object(Map::new()) };
+    for own in ["id", config::STATUS, "capacity", "recycle", "imageBackup"] {
+        map.remove(own);
+    }
+    if let Some(network) = network_of(&mut template) {
+        network.remove("privateIpPool");
+        network.remove("elasticIpPool");
+    }
+    template
+}

@@ -1,0 +1,262 @@
+//! The pass over groups: what is known of members is read, the group decides, its wishes are written down, and
+//! then the members it made get their items.
+//!
+//! The group's record comes first, so that a crash between any two lines leaves a member that is known and
+//! whose item is still to be put, never an item that nobody knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use perennial_core::config;
+use perennial_core::group::{GroupRecord, Member, Seen, Share, plan};
+use perennial_core::ids::{GroupName, NodeName};
+use perennial_core::limits;
+use perennial_core::names::whole_second;
+use perennial_core::record::Record;
+use serde_json::Value;
+
+use crate::Engine;
+use crate::commit::Working;
+use crate::ports::{Bus, Clock, Ec2, Reply, Store, Written};
+
+/// How many members are read, or given their items, side by side.
+const AT_ONCE: usize = 16;
+
+/// What a tick has read of groups and their members.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Every group, as it was last written.
+    pub(crate) groups: BTreeMap<GroupName, GroupRecord>,
+    /// The records of their members.
+    pub(crate) records: BTreeMap<NodeName, Record>,
+    /// Members whose items were put only now, or whose item is gone and whose group has a word for them.
+    pub(crate) to_judge: Vec<NodeName>,
+}
+
+impl Known {
+    /// What a member's group says of it.
+    pub(crate) fn share(&self, node: &NodeName, item: &Value) -> Option<Share> {
+        let group = item["group"].as_str().and_then(GroupName::parse)?;
+        self.groups.get(&group)?.share(node)
+    }
+}
+
+impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
+    /// Lets every group decide, given all config items. A group that fails keeps the others not waiting.
+    pub(crate) async fn groups_pass(&self, items: &[(&str, &Value)], suspended: bool) -> Reply<Known> {
+        let mut known = Known::default();
+        for record in self.store.groups().await? {
+            let name = record.name.clone();
+            let read = self.group_pass(record.clone(), items, suspended, &mut known).await;
+            let record = read.unwrap_or_else(|failure| {
+                tracing::warn!(group = %name, code = %failure.code, "{failure}");
+                record
+            });
+            known.groups.insert(name, record);
+        }
+        Ok(known)
+    }
+
+    async fn group_pass(
+        &self,
+        mut record: GroupRecord,
+        items: &[(&str, &Value)],
+        suspended: bool,
+        known: &mut Known,
+    ) -> Reply<GroupRecord> {
+        let is_there = items.iter().any(|(id, _)| *id == record.name.key());
+        if !is_there && !self.group_vanished(&mut record).await? {
+            return Ok(record);
+        }
+        let mut own: BTreeMap<NodeName, Value> = BTreeMap::new();
+        let mut taken = BTreeSet::new();
+        for (id, item) in items {
+            let Some(node) = NodeName::from_key(id) else { continue };
+            if item["group"] == record.name.as_str() || record.member(&node).is_some() {
+                own.insert(node, (*item).clone());
+            } else if record.name.could_name(&node) {
+                taken.insert(node);
+            }
+        }
+        let joined = own.keys().filter(|node| record.member(node).is_none());
+        let nodes: Vec<NodeName> =
+            record.members.iter().map(|member| member.name.clone()).chain(joined.cloned()).collect();
+        let records = self.records_of(&nodes).await?;
+        known.records.extend(records.iter().map(|it| (it.name.clone(), it.clone())));
+        if suspended || record.config.is_suspended() {
+            return Ok(record);
+        }
+        let facts = Facts { items: own, all_items: true, records, taken };
+        let (record, put) = self.decide(record, &facts).await?;
+        self.tell(&record, items).await?;
+        known.to_judge.extend(put);
+        for member in record.members.iter().filter(|member| !facts.items.contains_key(&member.name)) {
+            self.impose(&record, member, &facts).await?;
+        }
+        Ok(record)
+    }
+
+    /// Takes note of a group whose item is missing; whether it has been removed.
+    async fn group_vanished(&self, record: &mut GroupRecord) -> Reply<bool> {
+        if record.removed {
+            return Ok(true);
+        }
+        let item = self.store.config_item(&record.name.key()).await?;
+        if item.is_some_and(|item| !config::is_absent(&item)) {
+            return Ok(false);
+        }
+        let now = whole_second(self.clock.now());
+        match record.absent_since {
+            None => {
+                record.absent_since = Some(now);
+                tracing::info!(group = %record.name, "its item is missing: looked for again at the next tick");
+            }
+            // Two ticks that overlap are one look.
+            Some(since) if now.duration_since(since) >= limits::NEXT_TICK => {
+                record.removed = true;
+                tracing::info!(group = %record.name, "its item was deleted: all its members are deallocated");
+            }
+            Some(_) => return Ok(false),
+        }
+        let generation = record.generation;
+        let is_removed = record.removed;
+        Ok(self.write_group(record, generation).await? == Written::Done && is_removed)
+    }
+
+    /// Lets one group decide at once, after an edit of its item; the tick would do it within a minute.
+    pub(crate) async fn group_woken(&self, record: GroupRecord) -> Reply<()> {
+        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
+        if suspended || record.config.is_suspended() || record.removed {
+            return Ok(());
+        }
+        let nodes: Vec<NodeName> = record.members.iter().map(|member| member.name.clone()).collect();
+        let records = self.records_of(&nodes).await?;
+        let reads = stream::iter(&nodes).map(|node| async move {
+            let item = self.store.config_item(&node.key()).await?;
+            Ok(item.filter(|item| !config::is_absent(item)).map(|item| (node.clone(), item)))
+        });
+        let items: Vec<Option<(NodeName, Value)>> = reads.buffered(AT_ONCE).try_collect().await?;
+        let items = items.into_iter().flatten().collect();
+        let facts = Facts { items, all_items: false, records, taken: BTreeSet::new() };
+        let (record, put) = self.decide(record, &facts).await?;
+        let changed = record.members.iter().filter(|member| {
+            let of = facts.records.iter().find(|it| it.name == member.name);
+            let share = record.share(&member.name).map(|share| share.hash());
+            of.is_none_or(|of| of.config.share != share)
+        });
+        let all: BTreeSet<&NodeName> = changed.map(|member| &member.name).chain(&put).collect();
+        for node in all {
+            if !self.has_time_for(4) {
+                tracing::info!(group = %record.name, "out of time: the tick judges the other members");
+                return Ok(());
+            }
+            Box::pin(self.configure(&node.key())).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides, writes the decision down, and puts the items of new members. Returns whose were put.
+    async fn decide(&self, record: GroupRecord, facts: &Facts) -> Reply<(GroupRecord, Vec<NodeName>)> {
+        let records = facts.records.iter().map(|it| (it.name.clone(), it.clone())).collect();
+        let seen = Seen {
+            items: &facts.items,
+            all_items: facts.all_items,
+            records: &records,
+            taken: &facts.taken,
+            now: whole_second(self.clock.now()),
+        };
+        let generation = record.generation;
+        let decided = plan(record.clone(), seen);
+        let mut next = decided.record;
+        if next != record {
+            if self.write_group(&mut next, generation).await? == Written::Conflict {
+                // Somebody else decided from the same; the next tick looks again.
+                return Ok((record, Vec::new()));
+            }
+            for note in decided.notes {
+                tracing::info!(group = %next.name, "{note}");
+            }
+        }
+        let put = self.put_members(&mut next).await?;
+        Ok((next, put))
+    }
+
+    async fn put_members(&self, record: &mut GroupRecord) -> Reply<Vec<NodeName>> {
+        let mut put = Vec::new();
+        for (node, item) in record.items_to_put() {
+            if !self.has_time_for(4) {
+                break;
+            }
+            match self.store.put_member(&item).await? {
+                Written::Done => put.push(node),
+                // It is there: put by an earlier try, or by somebody else; the next tick reads whose it is.
+                Written::Conflict => {}
+            }
+        }
+        if !put.is_empty() {
+            for member in record.members.iter_mut().filter(|member| put.contains(&member.name)) {
+                member.item_put = true;
+            }
+            let generation = record.generation;
+            if self.write_group(record, generation).await? == Written::Conflict {
+                tracing::debug!(group = %record.name, "another invocation wrote first: the next tick takes note");
+            }
+        }
+        Ok(put)
+    }
+
+    /// Answers anew in the group's item when what the operator should know has changed.
+    async fn tell(&self, record: &GroupRecord, items: &[(&str, &Value)]) -> Reply<()> {
+        let key = record.name.key();
+        let Some((_, item)) = items.iter().find(|(id, _)| *id == key) else { return Ok(()) };
+        let status = serde_json::from_value::<config::Status>(item[config::STATUS].clone()).ok();
+        let is_told = status.is_some_and(|status| {
+            !status.accepted || status.config_hash != record.config.hash || status.notices == record.notices
+        });
+        // What is not answered yet is answered by whoever judges it.
+        if is_told || item.get(config::STATUS).is_none() {
+            return Ok(());
+        }
+        self.answer(&key, item, true, Vec::new(), record.notices.clone()).await
+    }
+
+    /// Puts in force what a group says of a member that has no item any more.
+    async fn impose(&self, group: &GroupRecord, member: &Member, facts: &Facts) -> Reply<()> {
+        let Some(record) = facts.records.iter().find(|it| it.name == member.name) else { return Ok(()) };
+        let Some(share) = group.share(&member.name).filter(|_| member.given_up) else { return Ok(()) };
+        if record.config.share.as_ref() == Some(&share.hash()) || record.phase.is_final() {
+            return Ok(());
+        }
+        let mut working = Working::read(record.clone());
+        share.impose(&mut working.record, whole_second(self.now_for(record)));
+        self.write(&mut working).await?;
+        Ok(())
+    }
+
+    /// The records of members, as far as they have one that can be read.
+    pub(crate) async fn members_of(&self, members: &[Member]) -> Reply<Vec<Record>> {
+        let nodes: Vec<NodeName> = members.iter().map(|member| member.name.clone()).collect();
+        self.records_of(&nodes).await
+    }
+
+    async fn records_of(&self, nodes: &[NodeName]) -> Reply<Vec<Record>> {
+        let reads = stream::iter(nodes).map(|node| self.load(node));
+        let found: Vec<_> = reads.buffered(AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Writes a group; its generation is then the new one.
+    pub(crate) async fn write_group(&self, record: &mut GroupRecord, expected: u64) -> Reply<Written> {
+        record.generation = expected + 1;
+        record.updated_at = whole_second(self.clock.now()).max(record.updated_at);
+        self.store.write_group(record, expected).await
+    }
+}
+
+/// What was read of one group's members.
+struct Facts {
+    items: BTreeMap<NodeName, Value>,
+    all_items: bool,
+    records: Vec<Record>,
+    taken: BTreeSet<NodeName>,
+}
