@@ -6,6 +6,7 @@ use crate::model::{
     ApiError, Cloud, Instance, InstanceState, Market, RunInstances, StateChange, TemplateRef,
 };
 
+use super::addresses::{self, Shown};
 use super::launch::{self, camel};
 use super::query::Params;
 use super::xml::Nodes;
@@ -81,11 +82,10 @@ fn write(cloud: &Cloud, it: &Instance) -> Nodes {
         .node("monitoring", Nodes::new().text("state", monitoring(it)))
         .maybe("subnetId", it.subnet_id.as_ref())
         .maybe("vpcId", it.vpc_id.as_ref())
-        .maybe("privateIpAddress", it.private_ip);
-    if it.subnet_id.is_some() {
-        nodes = nodes.text("sourceDestCheck", true);
-    }
-    nodes = nodes.with(network::groups(cloud, "groupSet", &it.security_groups));
+        .maybe("privateIpAddress", it.private_ip)
+        .maybe("ipAddress", cloud.public_ip_of(it))
+        .maybe("sourceDestCheck", it.subnet_id.as_ref().map(|_| true))
+        .with(network::groups(cloud, "groupSet", &it.security_groups));
     if let Some((code, message)) = it.state_reason {
         nodes = nodes.node("stateReason", Nodes::new().text("code", code).text("message", message));
     }
@@ -175,7 +175,8 @@ fn interfaces(cloud: &Cloud, it: &Instance) -> Nodes {
             .text("sourceDestCheck", interface.source_dest_check)
             .with(network::groups(cloud, "groupSet", &interface.groups))
             .node("attachment", attachment)
-            .list("privateIpAddressesSet", [interface.private_ip], network::primary_address)
+            .with(addresses::association(cloud, interface, interface.private_ip, Shown::Instance))
+            .with(addresses::sets(cloud, interface, Shown::Instance))
             .text("interfaceType", "interface")
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::model::{ApiError, Cloud, CreateNetworkInterface, InterfaceChange, NetworkInterface};
 
+use super::addresses::{self, Shown};
 use super::query::Params;
 use super::xml::Nodes;
 use super::{done, network};
@@ -36,7 +37,8 @@ fn write(cloud: &Cloud, it: &NetworkInterface) -> Nodes {
     }
     nodes
         .tags(&it.tags)
-        .list("privateIpAddressesSet", [it.private_ip], network::primary_address)
+        .with(addresses::association(cloud, it, it.private_ip, Shown::Interface))
+        .with(addresses::sets(cloud, it, Shown::Interface))
         .text("interfaceType", "interface")
 }
 
@@ -45,6 +47,10 @@ pub(super) fn create(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiErro
         subnet_id: p.need("SubnetId")?,
         groups: p.list("SecurityGroupId")?,
         private_ip_address: p.text("PrivateIpAddress"),
+        private_ip_addresses: addresses::private_ips(p)?,
+        secondary_private_ip_address_count: p.number("SecondaryPrivateIpAddressCount")?,
+        ipv6_addresses: addresses::ipv6_addresses(p)?,
+        ipv6_address_count: p.number("Ipv6AddressCount")?,
         description: p.text("Description"),
         tag_specifications: p.tag_specifications()?,
         client_token: p.text("ClientToken").filter(|it| !it.is_empty()),

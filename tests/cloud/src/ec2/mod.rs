@@ -3,6 +3,7 @@
 //! This layer reads and writes; it decides nothing that the model could decide. An unknown operation is refused with
 //! `InvalidAction`, an unknown parameter with `UnknownParameter`. Element names are those of the EC2 API reference.
 
+mod addresses;
 mod images;
 mod instances;
 mod interfaces;
@@ -58,6 +59,16 @@ fn front(operation: &str) -> Option<Front> {
         "DeleteNetworkInterface" => interfaces::delete,
         "DescribeNetworkInterfaces" => interfaces::describe,
         "ModifyNetworkInterfaceAttribute" => interfaces::modify,
+        "AllocateAddress" => addresses::allocate,
+        "ReleaseAddress" => addresses::release,
+        "DescribeAddresses" => addresses::describe,
+        "AssociateAddress" => addresses::associate,
+        "DisassociateAddress" => addresses::disassociate,
+        "AssignPrivateIpAddresses" => addresses::assign_private,
+        "UnassignPrivateIpAddresses" => addresses::unassign_private,
+        "AssignIpv6Addresses" => addresses::assign_ipv6,
+        "UnassignIpv6Addresses" => addresses::unassign_ipv6,
+        "AssociateSubnetCidrBlock" => addresses::associate_subnet,
         "CreateLaunchTemplate" => templates::create,
         "CreateLaunchTemplateVersion" => templates::create_version,
         "DeleteLaunchTemplate" => templates::delete,

@@ -4,22 +4,14 @@ use std::net::Ipv4Addr;
 
 use crate::model::{ApiError, Cloud, SecurityGroup, Subnet, Vpc};
 
-use super::done;
 use super::query::Params;
 use super::xml::Nodes;
+use super::{addresses, done};
 
 /// Host name of a private address, as us-east-1 writes it.
 pub(super) fn private_dns(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("ip-{a}-{b}-{c}-{d}.ec2.internal")
-}
-
-/// One element of `privateIpAddressesSet`.
-pub(super) fn primary_address(address: Ipv4Addr) -> Nodes {
-    Nodes::new()
-        .text("privateIpAddress", address)
-        .text("privateDnsName", private_dns(address))
-        .text("primary", true)
 }
 
 /// A group set with ids and names.
@@ -69,6 +61,7 @@ fn write_subnet(cloud: &Cloud, it: &Subnet) -> Nodes {
         .text("mapPublicIpOnLaunch", false)
         .text("assignIpv6AddressOnCreation", false)
         .text("ipv6Native", false)
+        .list("ipv6CidrBlockAssociationSet", addresses::ipv6_block(it), |block| block)
         .tags(&it.tags)
 }
 

@@ -1,5 +1,7 @@
 //! What goes over the wire: shapes, refusals, and that nothing is ignored.
 
+mod addresses;
+
 use jiff::Timestamp;
 
 use super::*;

@@ -94,6 +94,29 @@ pub fn instance_type(name: &str) -> Option<&'static InstanceType> {
     TYPES.iter().find(|it| it.name == name)
 }
 
+/// How many addresses an interface of a type's instance may have, for each family; `None` for types that are not known
+/// here. (EC2 User Guide, *IP addresses per network interface*: both families have the same limit in these types.)
+pub fn addresses_per_interface(name: &str) -> Option<usize> {
+    const GENERAL: &[&str] = &[
+        "m5", "m5a", "m6i", "m6a", "m6g", "m7i", "m7g", "c5", "c6i", "c6g", "c7i", "c7g", "r5", "r6i", "r6g",
+        "r7i", "r7g",
+    ];
+    let (family, size) = name.split_once('.')?;
+    match (family, size) {
+        ("t3" | "t3a" | "t4g", "nano" | "micro") => Some(2),
+        ("t3" | "t3a" | "t4g", "small") => Some(4),
+        ("t3" | "t3a" | "t4g", "medium") => Some(6),
+        ("t3" | "t3a" | "t4g", "large") => Some(12),
+        ("t3" | "t3a" | "t4g", "xlarge" | "2xlarge") => Some(15),
+        _ if !GENERAL.contains(&family) => None,
+        ("m6g" | "m7g" | "c6g" | "c7g" | "r6g" | "r7g", "medium") => Some(4),
+        (_, "large") => Some(10),
+        (_, "xlarge" | "2xlarge") => Some(15),
+        (_, "4xlarge" | "8xlarge" | "12xlarge") => Some(30),
+        _ => None,
+    }
+}
+
 /// A decimal dollar price in millionths; `None` if it is not one.
 pub(crate) fn price(text: &str) -> Option<u64> {
     let dollars: f64 = text.parse().ok()?;

@@ -74,11 +74,13 @@ pub enum Kind {
     SecurityGroup,
     /// Launch template, `lt-`.
     LaunchTemplate,
+    /// Elastic IP address, `eipalloc-`.
+    ElasticIp,
 }
 
 impl Kind {
     /// Every kind; no prefix begins another, so that their order does not matter.
-    pub(crate) const ALL: [Kind; 9] = [
+    pub(crate) const ALL: [Kind; 10] = [
         Kind::Instance,
         Kind::Volume,
         Kind::Snapshot,
@@ -88,6 +90,7 @@ impl Kind {
         Kind::Vpc,
         Kind::SecurityGroup,
         Kind::LaunchTemplate,
+        Kind::ElasticIp,
     ];
 
     /// What ids of this kind begin with, the hyphen included.
@@ -102,6 +105,7 @@ impl Kind {
             Kind::Vpc => "vpc-",
             Kind::SecurityGroup => "sg-",
             Kind::LaunchTemplate => "lt-",
+            Kind::ElasticIp => "eipalloc-",
         }
     }
 
@@ -117,6 +121,7 @@ impl Kind {
             Kind::Vpc => "vpcSet",
             Kind::SecurityGroup => "groupIdSet",
             Kind::LaunchTemplate => "launchTemplateIdSet",
+            Kind::ElasticIp => "allocationIdSet",
         }
     }
 
@@ -142,6 +147,9 @@ impl Kind {
                 "InvalidLaunchTemplateId.NotFound",
                 format!("The specified launch template, with template ID {id}, does not exist."),
             ),
+            Kind::ElasticIp => {
+                ("InvalidAllocationID.NotFound", format!("The allocation ID '{id}' does not exist"))
+            }
         };
         ApiError::new(code, message)
     }
@@ -158,6 +166,8 @@ impl Kind {
             Kind::Vpc => "InvalidVpcId.Malformed",
             Kind::SecurityGroup => "InvalidGroupId.Malformed",
             Kind::LaunchTemplate => "InvalidLaunchTemplateId.Malformed",
+            // The guide's list has no code of its own for a malformed allocation id.
+            Kind::ElasticIp => "InvalidAllocationID.NotFound",
         };
         ApiError::new(code, format!("Invalid id: \"{id}\" (expecting \"{}...\")", self.prefix()))
     }

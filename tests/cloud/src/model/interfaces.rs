@@ -3,15 +3,14 @@
 //! An interface must never be on two instances, and an address never on two interfaces.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::filter::Described;
 use super::tags::{self, TagSpecification, Tags};
-use super::{ApiError, Cloud, Describe, Kind, Page, Remembered};
+use super::{ApiError, Cloud, Describe, ElasticIp, Kind, Page, PrivateIp, Remembered};
 
 /// Network interface states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +59,10 @@ pub struct NetworkInterface {
     pub zone: String,
     /// Primary private address.
     pub private_ip: Ipv4Addr,
+    /// Secondary private addresses, in the order they were assigned.
+    pub secondary_ips: Vec<Ipv4Addr>,
+    /// IPv6 addresses.
+    pub ipv6: Vec<Ipv6Addr>,
     /// Hardware address.
     pub mac: String,
     /// Security groups.
@@ -81,6 +84,11 @@ impl NetworkInterface {
     pub fn state(&self) -> InterfaceState {
         if self.attachment.is_some() { InterfaceState::InUse } else { InterfaceState::Available }
     }
+
+    /// All private IPv4 addresses, the primary one first.
+    pub fn private_ips(&self) -> impl Iterator<Item = Ipv4Addr> + use<'_> {
+        [self.private_ip].into_iter().chain(self.secondary_ips.iter().copied())
+    }
 }
 
 /// CreateNetworkInterface.
@@ -92,6 +100,14 @@ pub struct CreateNetworkInterface {
     pub groups: Vec<String>,
     /// Address; a free one when absent.
     pub private_ip_address: Option<String>,
+    /// Addresses with exactly one primary among them, instead of that address and of a count.
+    pub private_ip_addresses: Vec<PrivateIp>,
+    /// How many secondary addresses, the lowest free ones.
+    pub secondary_private_ip_address_count: Option<u32>,
+    /// IPv6 addresses, instead of a count.
+    pub ipv6_addresses: Vec<String>,
+    /// How many IPv6 addresses.
+    pub ipv6_address_count: Option<u32>,
     /// Description.
     pub description: Option<String>,
     /// Tags.
@@ -128,6 +144,12 @@ impl Described for NetworkInterface {
         "availability-zone",
         "private-ip-address",
         "addresses.private-ip-address",
+        "addresses.association.public-ip",
+        "association.allocation-id",
+        "association.association-id",
+        "association.ip-owner-id",
+        "association.public-ip",
+        "ipv6-addresses.ipv6-address",
         "description",
         "group-id",
         "mac-address",
@@ -150,13 +172,32 @@ impl Described for NetworkInterface {
 
     fn values<'a>(&'a self, filter: &str, cloud: &'a Cloud) -> Vec<Cow<'a, str>> {
         let held = self.attachment.as_ref();
+        // AWS shows the association of the primary address on the interface; that its filters find those of the
+        // secondary ones as well is unverified.
+        let public = |of: fn(&'a ElasticIp) -> Cow<'a, str>| cloud.elastic_ips_on(&self.id).map(of).collect();
         let value: Option<Cow<'a, str>> = match filter {
             "network-interface-id" => Some(self.id.as_str().into()),
             "status" => Some(self.state().name().into()),
             "subnet-id" => Some(self.subnet_id.as_str().into()),
             "vpc-id" => Some(self.vpc_id.as_str().into()),
             "availability-zone" => Some(self.zone.as_str().into()),
-            "private-ip-address" | "addresses.private-ip-address" => Some(self.private_ip.to_string().into()),
+            "private-ip-address" | "addresses.private-ip-address" => {
+                return self.private_ips().map(|it| it.to_string().into()).collect();
+            }
+            "ipv6-addresses.ipv6-address" => {
+                return self.ipv6.iter().map(|it| it.to_string().into()).collect();
+            }
+            "association.allocation-id" => return public(|it| it.id.as_str().into()),
+            "association.association-id" => {
+                return public(|it| it.association.as_ref().map_or("", |held| &held.id).into());
+            }
+            "association.public-ip" | "addresses.association.public-ip" => {
+                return public(|it| it.public_ip.to_string().into());
+            }
+            "association.ip-owner-id" => {
+                let any = cloud.elastic_ips_on(&self.id).next();
+                any.map(|_| cloud.settings.account.as_str().into())
+            }
             "description" => Some(self.description.as_str().into()),
             "group-id" => return self.groups.iter().map(|it| it.as_str().into()).collect(),
             "mac-address" => Some(self.mac.as_str().into()),
@@ -174,47 +215,6 @@ impl Described for NetworkInterface {
 }
 
 impl Cloud {
-    /// Chooses `count` addresses of a subnet: the one asked for, or the lowest free ones.
-    pub(crate) fn choose_addresses(
-        &self,
-        subnet_id: &str,
-        wanted: Option<&str>,
-        count: usize,
-    ) -> Result<Vec<Ipv4Addr>, ApiError> {
-        let subnet = self.subnet(subnet_id)?;
-        let taken: BTreeSet<Ipv4Addr> =
-            self.interfaces.values().filter(|it| it.subnet_id == subnet_id).map(|it| it.private_ip).collect();
-        if let Some(text) = wanted {
-            let address: Ipv4Addr = text
-                .parse()
-                .map_err(|_| ApiError::value(format!("Invalid value '{text}' for privateIpAddress")))?;
-            if !subnet.cidr.contains(&address) {
-                return Err(ApiError::value(format!(
-                    "Address {address} does not fall within the subnet's address range"
-                )));
-            }
-            if !subnet.assignable(address) {
-                return Err(ApiError::value(format!(
-                    "Address {address} is in subnet's reserved address range"
-                )));
-            }
-            if taken.contains(&address) {
-                return Err(ApiError::new("InvalidIPAddress.InUse", format!("Address {address} is in use.")));
-            }
-            return Ok(vec![address]);
-        }
-        let free: Vec<Ipv4Addr> = subnet.addresses().filter(|it| !taken.contains(it)).take(count).collect();
-        if free.len() < count {
-            return Err(ApiError::new(
-                "InsufficientFreeAddressesInSubnet",
-                format!(
-                    "There are not enough free addresses in subnet '{subnet_id}' to satisfy the requested number of instances."
-                ),
-            ));
-        }
-        Ok(free)
-    }
-
     /// Makes an interface of checked parts.
     pub(crate) fn build_interface(
         &mut self,
@@ -232,6 +232,8 @@ impl Cloud {
             vpc_id: subnet.vpc_id.clone(),
             zone: subnet.zone.clone(),
             private_ip,
+            secondary_ips: Vec::new(),
+            ipv6: Vec::new(),
             mac: format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}"),
             groups,
             description: description.to_owned(),
@@ -260,15 +262,29 @@ impl Cloud {
         tags::check_specifications(&request.tag_specifications, &["network-interface"])?;
         let subnet = self.subnet(&request.subnet_id)?.clone();
         let groups = self.groups_in(&subnet.vpc_id, &request.groups)?;
-        let addresses = self.choose_addresses(&subnet.id, request.private_ip_address.as_deref(), 1)?;
-        let address = addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        self.check_interface_quota(1)?;
+        let (address, secondary_ips) = self.choose_for_interface(&subnet, request)?;
+        let ipv6 =
+            self.choose_ipv6_for_interface(&subnet, &request.ipv6_addresses, request.ipv6_address_count)?;
         let tags = tags::for_type(&request.tag_specifications, "network-interface");
         let description = request.description.as_deref().unwrap_or_default();
         let id = self.build_interface(&subnet, address, groups, description, tags);
+        if let Some(it) = self.interfaces.get_mut(&id) {
+            (it.secondary_ips, it.ipv6) = (secondary_ips, ipv6);
+        }
         if let Some(key) = token {
             self.tokens.insert(key, Remembered::Interface(Arc::new(request.clone()), id.clone()));
         }
         self.interfaces.get(&id).cloned().ok_or_else(|| Kind::NetworkInterface.not_found(&id))
+    }
+
+    /// Refuses more interfaces than the account may have in the Region.
+    pub(crate) fn check_interface_quota(&self, more: usize) -> Result<(), ApiError> {
+        if self.interfaces.len() + more > self.settings.network_interface_limit {
+            let message = "The maximum number of network interfaces has been reached.";
+            return Err(ApiError::new("NetworkInterfaceLimitExceeded", message));
+        }
+        Ok(())
     }
 
     /// An interface by id.
@@ -288,6 +304,7 @@ impl Cloud {
             ));
         }
         self.interfaces.remove(id);
+        self.end_associations(id, None);
         Ok(())
     }
 
@@ -342,8 +359,12 @@ impl Cloud {
     /// Lets go of an interface after its instance terminated: deleted if it was to go with it, else `available`.
     pub(crate) fn release_interface(&mut self, id: &str) {
         let Some(interface) = self.interfaces.get_mut(id) else { return };
-        if interface.attachment.take().is_some_and(|it| it.delete_on_termination) {
+        let goes = interface.attachment.take().is_some_and(|it| it.delete_on_termination);
+        if goes {
             self.interfaces.remove(id);
+        }
+        if goes || !self.settings.elastic_ips_survive_termination {
+            self.end_associations(id, None);
         }
     }
 

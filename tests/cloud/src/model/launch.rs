@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::catalog::{ARM64, InstanceType, instance_type};
+use super::catalog::{ARM64, InstanceType, addresses_per_interface, instance_type};
 use super::instances::{BlockDevice, Instance, InstanceInterface, InstanceState};
 use super::interfaces::InterfaceAttachment;
 use super::launch_spec::{InstanceProfile, InterfaceSpec, LaunchSpec, RunInstances, merge_devices};
@@ -241,6 +241,7 @@ impl Cloud {
         }
         let devices = self.plan_devices(&image, &spec)?;
         let nics = self.plan_interfaces(&spec, request.max_count)?;
+        self.check_address_limits(&nics, kind)?;
         let zone = self.zone_of(&nics, &spec)?;
         Ok(Plan { image, kind, market, zone, nics, devices, spec })
     }
@@ -316,6 +317,28 @@ impl Cloud {
         }
         nics.sort_by_key(|(index, _, _)| *index);
         Ok(nics)
+    }
+
+    /// Refuses kept interfaces with more addresses than the type takes, and new ones beyond the account's quota.
+    fn check_address_limits(&self, nics: &[(u32, Nic, bool)], kind: &InstanceType) -> Result<(), ApiError> {
+        let most = addresses_per_interface(kind.name).unwrap_or(usize::MAX);
+        let mut new = 0;
+        for (_, nic, _) in nics {
+            match nic {
+                Nic::New { addresses, .. } => new += addresses.len(),
+                Nic::Existing(id) if self.interface(id)?.most_addresses() > most => {
+                    return Err(ApiError::new(
+                        "InvalidInterface.IpAddressLimitExceeded",
+                        format!(
+                            "The number of IP addresses of the network interface {id} exceeds the limit of {most} for the instance type {}.",
+                            kind.name
+                        ),
+                    ));
+                }
+                Nic::Existing(_) => {}
+            }
+        }
+        self.check_interface_quota(new)
     }
 
     fn default_subnet(&self, zone: Option<&str>) -> Result<&Subnet, ApiError> {

@@ -129,7 +129,7 @@ pub struct InterfaceSpec {
     pub description: Option<String>,
     /// Whether it goes with the instance; true by default for a new one.
     pub delete_on_termination: Option<bool>,
-    /// Accepted, without effect: the model has no public addresses of its own.
+    /// Accepted, without effect: the model gives out no public addresses but Elastic IP addresses.
     pub associate_public_ip_address: Option<bool>,
     /// `interface`, the only kind here.
     pub interface_type: Option<String>,

@@ -7,6 +7,7 @@
 //!
 //! Time moves only in [`Cloud::advance`]; whatever falls due in between happens at its own time and in order.
 
+mod addresses;
 mod catalog;
 mod defaults;
 mod error;
@@ -16,11 +17,13 @@ mod ids;
 mod images;
 mod instances;
 mod interfaces;
+mod ipv6;
 mod launch;
 mod launch_spec;
 mod lifecycle;
 mod network;
 mod placement;
+mod private_addresses;
 mod settings;
 mod snapshots;
 mod tags;
@@ -33,7 +36,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use catalog::{ARM64, InstanceType, TYPES, X86_64, instance_type};
+pub use addresses::{AssociateAddress, Association, ElasticIp};
+pub use catalog::{ARM64, InstanceType, TYPES, X86_64, addresses_per_interface, instance_type};
 pub use defaults::Defaults;
 pub use error::{ApiError, Kind};
 pub use filter::{Describe, Filter, Page};
@@ -49,6 +53,7 @@ pub use launch_spec::{
     TemplateRef,
 };
 pub use network::{SecurityGroup, Subnet, Vpc};
+pub use private_addresses::{AssignPrivateIpAddresses, PrivateIp};
 pub use settings::{Quota, Settings};
 pub use snapshots::{Snapshot, SnapshotState};
 pub use tags::{TagSpecification, Tags};
@@ -122,6 +127,10 @@ pub struct Cloud {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) images: BTreeMap<String, Image>,
     pub(crate) interfaces: BTreeMap<String, NetworkInterface>,
+    /// Elastic IP addresses.
+    pub(crate) addresses: BTreeMap<String, ElasticIp>,
+    /// How many public addresses were ever given out.
+    public_drawn: u32,
     pub(crate) subnets: BTreeMap<String, Subnet>,
     pub(crate) vpcs: BTreeMap<String, Vpc>,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
@@ -153,6 +162,8 @@ impl Cloud {
             snapshots: BTreeMap::new(),
             images: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            public_drawn: 0,
             subnets: BTreeMap::new(),
             vpcs: BTreeMap::new(),
             groups: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use super::filter::Described;
@@ -34,6 +34,8 @@ pub struct Subnet {
     pub vpc_id: String,
     /// Address range.
     pub cidr: Ipv4Net,
+    /// IPv6 address range, once it has one.
+    pub ipv6_cidr: Option<Ipv6Net>,
     /// Availability Zone.
     pub zone: String,
     /// Whether it is its Zone's default one.
@@ -117,6 +119,7 @@ impl Described for Subnet {
         "availabilityZone",
         "cidr-block",
         "cidr",
+        "ipv6-cidr-block-association.ipv6-cidr-block",
         "default-for-az",
         "state",
         "owner-id",
@@ -136,6 +139,7 @@ impl Described for Subnet {
             "vpc-id" => Some(self.vpc_id.as_str().into()),
             "availability-zone" | "availabilityZone" => Some(self.zone.as_str().into()),
             "cidr-block" | "cidr" => Some(self.cidr.to_string().into()),
+            "ipv6-cidr-block-association.ipv6-cidr-block" => self.ipv6_cidr.map(|it| it.to_string().into()),
             "default-for-az" => Some(self.is_default.to_string().into()),
             "state" => Some("available".into()),
             "owner-id" => Some(cloud.settings.account.as_str().into()),
@@ -250,6 +254,7 @@ impl Cloud {
             id: self.ids.of(Kind::Subnet),
             vpc_id: vpc_id.to_owned(),
             cidr,
+            ipv6_cidr: None,
             zone: zone.to_owned(),
             is_default,
             created,
@@ -360,9 +365,10 @@ impl Cloud {
         self.describe(&self.groups, request, |_| true)
     }
 
-    /// How many addresses of a subnet are free.
+    /// How many IPv4 addresses of a subnet are free.
     pub fn free_addresses(&self, subnet: &Subnet) -> usize {
-        let taken = self.interfaces.values().filter(|it| it.subnet_id == subnet.id).count();
+        let here = self.interfaces.values().filter(|it| it.subnet_id == subnet.id);
+        let taken = here.map(|it| 1 + it.secondary_ips.len()).sum();
         subnet.capacity().saturating_sub(taken)
     }
 }

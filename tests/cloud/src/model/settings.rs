@@ -55,6 +55,17 @@ pub struct Settings {
     pub create_volume: SignedDuration,
     /// How long after creation a resource is not yet seen by reads (eventual consistency).
     pub read_lag: SignedDuration,
+    /// Most Elastic IP addresses (EC2 User Guide, *Elastic IP addresses*: 5 per Region, adjustable).
+    pub elastic_ip_limit: usize,
+    /// Most network interfaces (VPC User Guide, *Amazon VPC quotas*: 5,000 per Region, adjustable).
+    pub network_interface_limit: usize,
+    /// Whether an Elastic IP address stays with an interface that outlives its instance. One page of the EC2 User Guide
+    /// (*How instance termination works*) says that the instance's addresses are detached, others that they belong to the
+    /// interface; which it is has not been tried at AWS.
+    pub elastic_ips_survive_termination: bool,
+    /// What an AssociateAddress call without `AllowReassociation` means. The API reference says that reassociation is
+    /// automatic; users of older accounts report `Resource.AlreadyAssociated`.
+    pub reassociate_by_default: bool,
     /// Whether API calls draw from request buckets.
     pub throttling: bool,
     /// Request buckets that AWS raised for the account, by action; every other one is as the guide has it.
@@ -82,6 +93,10 @@ impl Default for Settings {
             image_hold: SignedDuration::from_secs(20),
             create_volume: SignedDuration::from_secs(2),
             read_lag: SignedDuration::ZERO,
+            elastic_ip_limit: 5,
+            network_interface_limit: 5000,
+            elastic_ips_survive_termination: true,
+            reassociate_by_default: true,
             throttling: true,
             raised: BTreeMap::new(),
         }

@@ -147,6 +147,7 @@ impl Cloud {
             Kind::Subnet => self.subnets.get_mut(id).map(|it| (it.created, &mut it.tags)),
             Kind::Vpc => self.vpcs.get_mut(id).map(|it| (it.created, &mut it.tags)),
             Kind::SecurityGroup => self.groups.get_mut(id).map(|it| (it.created, &mut it.tags)),
+            Kind::ElasticIp => self.addresses.get_mut(id).map(|it| (it.created, &mut it.tags)),
             Kind::LaunchTemplate => self.templates.get_mut(id).map(|it| (it.create_time, &mut it.tags)),
         };
         match found {

@@ -50,6 +50,7 @@ fn limits(action: &str, class: Class) -> (f64, f64) {
             | "CreateNetworkInterface"
             | "DeleteNetworkInterface"
             | "ModifyNetworkInterfaceAttribute"
+            | "AssignPrivateIpAddresses"
             | "CreateLaunchTemplateVersion" => (100.0, 5.0),
             describe if describe.starts_with("Describe") => (100.0, 20.0),
             // The guide's class of all other mutating actions.

@@ -1,6 +1,8 @@
 //! What a user of the account sees, told as small histories in virtual time.
 
+mod addresses;
 mod instances;
+mod interfaces;
 mod network;
 mod storage;
 mod time;
