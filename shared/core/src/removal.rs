@@ -91,7 +91,7 @@ mod tests {
     fn record() -> Record {
         let item = json!({"id": "node#db", "launch": {"template": {"name": "base"}}});
         let config = config::parse(&item).config;
-        let accepted = Accepted { hash: config::hash(&item), notices: Vec::new(), config };
+        let accepted = Accepted { hash: config::hash(&item), share: None, notices: Vec::new(), config };
         Record::new(NodeName::parse("db").unwrap(), "life-1".into(), accepted, Timestamp::UNIX_EPOCH)
     }
 

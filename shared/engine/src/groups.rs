@@ -43,8 +43,9 @@ impl Known {
 
 impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Lets every group decide, given all config items. A group that fails keeps the others not waiting.
-    pub(crate) async fn groups_pass(&self, items: &[(&str, &Value)], suspended: bool) -> Reply<Known> {
+    pub(crate) async fn groups_pass(&self, items: &[(&str, &Value)]) -> Reply<Known> {
         let mut known = Known::default();
+        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
         for record in self.store.groups().await? {
             let name = record.name.clone();
             let read = self.group_pass(record.clone(), items, suspended, &mut known).await;

@@ -127,8 +127,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let (common, nodes_said): (Vec<_>, Vec<_>) = said.iter().copied().partition(|(id, _)| is_common(id));
         self.judge_all(common.iter().filter(|(id, _)| *id == SETTINGS), &known, tick).await;
         self.judge_all(common.iter().filter(|(id, _)| *id != SETTINGS), &known, tick).await;
-        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
-        let known = self.groups_pass(&said, suspended).await?;
+        let has_groups = !known.groups.is_empty() || common.iter().any(|(id, _)| *id != SETTINGS);
+        let known = if has_groups { self.groups_pass(&said).await? } else { known };
         self.judge_all(nodes_said.iter(), &known, tick).await;
         for node in &known.to_judge {
             if self.has_time_for(4) {

@@ -1,12 +1,17 @@
 //! Between the model's words and the engine's.
 
+use std::net::Ipv4Addr;
+
 use perennial_cloud::model as cloud;
-use perennial_cloud::model::{ApiError, BlockDeviceMapping, Ebs, InterfaceSpec, TagSpecification};
+use perennial_cloud::model::{
+    ApiError, BlockDeviceMapping, CreateNetworkInterface, Ebs, InterfaceSpec, PrivateIp, TagSpecification,
+};
 use perennial_core::failure::{Class, Failure};
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use perennial_core::ids::{AllocationId, ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
 use perennial_core::launch::{Device, LaunchNetwork, LaunchRequest, Market, TemplateFacts};
 use perennial_core::names::Tags;
 use perennial_core::observation::*;
+use perennial_core::step::InterfaceRequest;
 
 /// What an error of the account means. The functions' own table, which knows many more codes, is in the
 /// AWS adapter and tested there; these are the ones the model can answer with.
@@ -26,15 +31,16 @@ pub fn failure(call: &'static str, error: &ApiError) -> Failure {
         "InvalidAMIName.Duplicate" => Class::NameTaken,
         "IdempotentParameterMismatch" => Class::TokenMismatch,
         "IdempotentInstanceTerminated" => Class::TokenSpent,
-        "InvalidIPAddress.InUse" => Class::AddressTaken,
+        "InvalidIPAddress.InUse" | "Resource.AlreadyAssociated" => Class::AddressTaken,
+        "InvalidInterface.IpAddressLimitExceeded" => Class::NextRung,
         code if code.contains("NotFound") => Class::NotFound,
         _ => Class::Terminal,
     };
     Failure::new(class, call, error.code.to_string(), error.message.clone())
 }
 
-/// An instance.
-pub fn instance(it: &cloud::Instance) -> InstanceFacts {
+/// An instance, with the public addresses that the account shows on its interfaces.
+pub fn instance(it: &cloud::Instance, account: &cloud::Cloud) -> InstanceFacts {
     InstanceFacts {
         id: InstanceId::new(&it.id),
         state: match it.state {
@@ -71,6 +77,7 @@ pub fn instance(it: &cloud::Instance) -> InstanceFacts {
                 interface: InterfaceId::new(&held.network_interface_id),
                 device_index: held.device_index as i32,
                 attachment: Some(held.attachment_id.clone()),
+                public_ip: account.elastic_ips_on(&held.network_interface_id).map(|it| it.public_ip).next(),
                 delete_on_termination: held.delete_on_termination,
             })
             .collect(),
@@ -177,9 +184,44 @@ pub fn interface(it: &cloud::NetworkInterface) -> InterfaceFacts {
         subnet: SubnetId::new(&it.subnet_id),
         zone: it.zone.clone(),
         private_ip: it.private_ip,
+        secondary: it.secondary_ips.clone(),
+        ipv6: it.ipv6.clone(),
+        description: it.description.clone(),
         groups: it.groups.clone(),
         attached_to: it.attachment.as_ref().map(|held| InstanceId::new(&held.instance_id)),
         tags: it.tags.clone(),
+    }
+}
+
+/// A new interface, as it is asked for.
+pub fn new_interface(request: &InterfaceRequest) -> CreateNetworkInterface {
+    let address = |ip: &Ipv4Addr, primary: bool| PrivateIp { address: ip.to_string(), primary };
+    let several = request.private_ip.iter().filter(|_| !request.secondary.is_empty());
+    let secondary = request.secondary.iter().map(|ip| address(ip, false));
+    let single = request.private_ip.filter(|_| request.secondary.is_empty());
+    CreateNetworkInterface {
+        subnet_id: request.subnet.to_string(),
+        groups: request.groups.clone(),
+        private_ip_address: single.map(|ip| ip.to_string()),
+        private_ip_addresses: several.map(|ip| address(ip, true)).chain(secondary).collect(),
+        ipv6_addresses: request.ipv6.iter().map(ToString::to_string).collect(),
+        description: Some(request.description.clone()),
+        tag_specifications: vec![tagged("network-interface", &request.tags)],
+        client_token: Some(request.token.clone()),
+        ..CreateNetworkInterface::default()
+    }
+}
+
+/// An Elastic IP address.
+pub fn address(it: &cloud::ElasticIp) -> AddressFacts {
+    AddressFacts {
+        id: AllocationId::new(&it.id),
+        public_ip: it.public_ip,
+        association: it.association.as_ref().map(|held| Association {
+            id: held.id.clone(),
+            interface: Some(InterfaceId::new(&held.network_interface_id)),
+            private_ip: Some(held.private_ip),
+        }),
     }
 }
 

@@ -1,14 +1,18 @@
 //! The engine's EC2 port, straight onto the model.
 
+use std::net::Ipv4Addr;
+
 use perennial_cloud::model as cloud;
 use perennial_cloud::model::TemplateRef as ModelTemplateRef;
 use perennial_cloud::model::{
-    ApiError, BlockDeviceMapping, Cloud, CreateNetworkInterface, Describe, Ebs, Filter, InterfaceChange,
-    Page, RegisterImage, Versions,
+    ApiError, AssociateAddress, BlockDeviceMapping, Cloud, Describe, Ebs, Filter, InterfaceChange, Page,
+    RegisterImage, Versions,
 };
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::{Class, Failure};
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
+use perennial_core::ids::{
+    AllocationId, ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId,
+};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
 use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::*;
@@ -55,7 +59,8 @@ impl SimEc2 {
 
     /// Instances as they are shown.
     fn shown_instances(&self, items: &[cloud::Instance]) -> Vec<InstanceFacts> {
-        let facts = items.iter().map(|it| (it, convert::instance(it)));
+        let cloud = &self.0.0.borrow().cloud;
+        let facts = items.iter().map(|it| (it, convert::instance(it, cloud)));
         match self.defect() {
             None => facts.map(|(_, facts)| facts).collect(),
             Some(defect) => facts.map(|(it, facts)| defect.instance(it, facts)).collect(),
@@ -204,6 +209,18 @@ impl Ec2 for SimEc2 {
         Ok(page.items.iter().map(convert::interface).collect())
     }
 
+    async fn interfaces_with(&self, addresses: &[Ipv4Addr]) -> Reply<Vec<InterfaceFacts>> {
+        let request = among("addresses.private-ip-address", addresses);
+        let ask = |cloud: &mut Cloud| cloud.describe_network_interfaces(&request);
+        let page = self.ask("EC2:DescribeNetworkInterfaces", ask).await?;
+        Ok(page.items.iter().map(convert::interface).collect())
+    }
+
+    async fn elastic_ips(&self, ids: &[AllocationId]) -> Reply<Vec<AddressFacts>> {
+        let ask = |cloud: &mut Cloud| cloud.describe_addresses(&among("allocation-id", ids), &[]);
+        Ok(self.ask("EC2:DescribeAddresses", ask).await?.items.iter().map(convert::address).collect())
+    }
+
     async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>> {
         let request = self.tagged(tagged);
         let ask = |cloud: &mut Cloud| cloud.describe_network_interfaces(&request);
@@ -280,7 +297,8 @@ impl Ec2 for SimEc2 {
         }
         let made = self.change(call, request.token.clone(), |cloud| cloud.run_instances(&launch)).await?;
         let none = || Failure::new(Class::Retry, call, "Empty", "no instance in the answer");
-        made.first().map(convert::instance).ok_or_else(none)
+        let cloud = &self.0.0.borrow().cloud;
+        made.first().map(|it| convert::instance(it, cloud)).ok_or_else(none)
     }
 
     async fn terminate(&self, id: &InstanceId) -> Reply<()> {
@@ -327,16 +345,26 @@ impl Ec2 for SimEc2 {
 
     async fn create_interface(&self, request: &InterfaceRequest) -> Reply<InterfaceFacts> {
         let token = request.token.clone();
-        let request = CreateNetworkInterface {
-            subnet_id: request.subnet.to_string(),
-            groups: request.groups.clone(),
-            private_ip_address: request.private_ip.map(|ip| ip.to_string()),
-            description: Some(request.description.clone()),
-            tag_specifications: vec![convert::tagged("network-interface", &request.tags)],
-            client_token: Some(request.token.clone()),
-        };
+        let request = convert::new_interface(request);
         let ask = |cloud: &mut Cloud| cloud.create_network_interface(&request);
         Ok(convert::interface(&self.change("EC2:CreateNetworkInterface", token, ask).await?))
+    }
+
+    async fn associate(&self, address: &AllocationId, interface: &InterfaceId, to: Ipv4Addr) -> Reply<()> {
+        let request = AssociateAddress {
+            allocation_id: address.to_string(),
+            network_interface_id: Some(interface.to_string()),
+            private_ip_address: Some(to.to_string()),
+            allow_reassociation: Some(false),
+            ..AssociateAddress::default()
+        };
+        let ask = |cloud: &mut Cloud| cloud.associate_address(&request);
+        self.change("EC2:AssociateAddress", format!("{address} {interface}"), ask).await.map(|_| ())
+    }
+
+    async fn disassociate(&self, association: &str) -> Reply<()> {
+        let ask = |cloud: &mut Cloud| cloud.disassociate_address(association);
+        self.change("EC2:DisassociateAddress", association.to_owned(), ask).await
     }
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {

@@ -149,6 +149,8 @@ impl Fleet {
         let settings = Settings {
             zones: (0..=case.nodes / NODES_PER_ZONE).map(|n| format!("us-east-1-{n}")).collect(),
             raised: raised.into_iter().filter_map(|action| Some((action, quota?))).collect(),
+            // Each node has one; an account of this size has asked AWS for more than the default.
+            network_interface_limit: case.nodes,
             ..Settings::default()
         };
         let start = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56);

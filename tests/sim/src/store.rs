@@ -3,7 +3,8 @@
 use perennial_core::config::settings::AcceptedSettings;
 use perennial_core::config::{STATUS, Status};
 use perennial_core::failure::{Class, Failure};
-use perennial_core::ids::NodeName;
+use perennial_core::group::GroupRecord;
+use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::journal::OwnEvent;
 use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
@@ -188,6 +189,49 @@ impl Store for Tables {
             return Err(broken(call, "the settings do not read back"));
         }
         self.0.call(call, |world| write_common(world, call, SETTINGS, item, expected)).await
+    }
+
+    async fn group(&self, group: &GroupName) -> Reply<Option<GroupRecord>> {
+        let read = |world: &mut World| Ok(world.groups.get(group.as_str()).cloned());
+        self.0.call("Store:Group", read).await
+    }
+
+    async fn groups(&self) -> Reply<Vec<GroupRecord>> {
+        self.0.call("Store:Groups", |world| Ok(world.groups.values().cloned().collect())).await
+    }
+
+    async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written> {
+        let call = "Store:WriteGroup";
+        let item = serde_json::to_value(record).map_err(|e| broken(call, e))?;
+        let read: GroupRecord = serde_json::from_value(item.clone()).map_err(|e| broken(call, e))?;
+        if read != *record {
+            return Err(broken(call, "the group does not read back"));
+        }
+        let write = |world: &mut World| {
+            let written = write_common(world, call, &record.name.key(), item, expected)?;
+            if written == Written::Done {
+                world.groups.insert(record.name.to_string(), read);
+            }
+            Ok(written)
+        };
+        self.0.call(call, write).await
+    }
+
+    async fn put_member(&self, item: &Value) -> Reply<Written> {
+        let call = "Store:PutMember";
+        let id = item["id"].as_str().unwrap_or_default().to_owned();
+        if NodeName::from_key(&id).is_none() {
+            return Err(broken(call, format!("no item of a node: {item}")));
+        }
+        let write = |world: &mut World| {
+            if world.config.contains_key(&id) {
+                return Ok(Written::Conflict);
+            }
+            world.config.insert(id.clone(), item.clone());
+            world.stream.push(id);
+            Ok(Written::Done)
+        };
+        self.0.call(call, write).await
     }
 
     async fn orphans(&self) -> Reply<Option<Orphans>> {

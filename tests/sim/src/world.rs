@@ -7,6 +7,7 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use perennial_cloud::model::Cloud;
 use perennial_core::failure::{Class, Failure};
+use perennial_core::group::GroupRecord;
 use perennial_core::journal::OwnEvent;
 use perennial_core::record::Record;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub struct World {
     pub state: BTreeMap<(String, String), Value>,
     /// The records in the state table, read back from what was written.
     pub records: BTreeMap<String, Record>,
+    /// The records of groups, by name, as the state table has them.
+    pub groups: BTreeMap<String, GroupRecord>,
     /// Own events, in the order of publishing.
     pub published: Vec<OwnEvent>,
     /// Ids of config items that changed, as the stream tells.
@@ -76,6 +79,7 @@ impl World {
             config: BTreeMap::new(),
             state: BTreeMap::new(),
             records: BTreeMap::new(),
+            groups: BTreeMap::new(),
             published: Vec::new(),
             stream: Vec::new(),
             calls: BTreeMap::new(),

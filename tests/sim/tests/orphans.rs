@@ -68,11 +68,8 @@ fn volume(run: &Run, tags: &Tags) -> String {
 fn interface(run: &Run, tags: &Tags) -> String {
     let request = CreateNetworkInterface {
         subnet_id: run.defaults.subnet_ids[0].clone(),
-        groups: Vec::new(),
-        private_ip_address: None,
-        description: None,
         tag_specifications: vec![tagged("network-interface", tags)],
-        client_token: None,
+        ..CreateNetworkInterface::default()
     };
     run.world.0.borrow_mut().cloud.create_network_interface(&request).unwrap().id
 }

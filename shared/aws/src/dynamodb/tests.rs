@@ -26,7 +26,7 @@ fn record() -> Record {
     let item = json!({"id": "node#db", "launch": {"template": {"id": "lt-1"}, "instanceTypes": ["t3.small"]},
         "persist": {"root": {}}, "tags": {"team": "db"}});
     let config = parse(&item).config;
-    let accepted = Accepted { hash: "h".into(), notices: Vec::new(), config };
+    let accepted = Accepted { hash: "h".into(), share: None, notices: Vec::new(), config };
     let mut record =
         Record::new(NodeName::parse("db").unwrap(), "life1".into(), accepted, at("2026-11-20T10:00:00.25Z"));
     record.generation = 7;

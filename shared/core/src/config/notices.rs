@@ -203,6 +203,9 @@ mod tests {
             private_ip: Ipv4Addr::new(10, 0, 1, 20),
             subnet_id: SubnetId::new("subnet-1"),
             zone: "us-east-1a".into(),
+            secondary: Vec::new(),
+            ipv6: Vec::new(),
+            elastic_ip: None,
             missing_since: None,
         });
         record

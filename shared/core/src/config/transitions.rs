@@ -187,7 +187,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::config) fn accepted(hash: &str, says: Value) -> Accepted {
-        Accepted { hash: hash.to_owned(), notices: Vec::new(), config: config(says) }
+        Accepted { hash: hash.to_owned(), share: None, notices: Vec::new(), config: config(says) }
     }
 
     /// A node in a phase, under a config that says this.
@@ -218,7 +218,7 @@ pub(super) mod tests {
 
     /// What is allowed, by what the remedy says; empty if the state itself is.
     fn allowed(record: Option<&Record>, state: DesiredState) -> Vec<&'static str> {
-        let problems = check(record, &config(json!({"desiredState": state.as_str()})));
+        let problems = check(record, &config(json!({"desiredState": state.as_str()})), &json!({}));
         let Some(problem) = problems.first() else { return Vec::new() };
         assert_eq!((problems.len(), problem.path.as_str()), (1, "desiredState"));
         assert_eq!(problem.value, state.as_str());
@@ -270,7 +270,7 @@ pub(super) mod tests {
         for phase in Phase::ALL {
             let record = node(phase, json!({"recycle": 3}));
             for (value, is_wrong) in [(0, true), (2, true), (3, false), (4, false)] {
-                let problems = check(Some(&record), &config(json!({"recycle": value})));
+                let problems = check(Some(&record), &config(json!({"recycle": value})), &json!({}));
                 assert_eq!(!problems.is_empty(), is_wrong && !phase.is_final(), "{phase} {value}");
                 for problem in problems {
                     assert_eq!((problem.path.as_str(), problem.value), ("recycle", value.to_string()));
@@ -284,14 +284,14 @@ pub(super) mod tests {
     fn an_item_is_in_force_when_neither_it_nor_the_goal_has_changed() {
         for phase in Phase::ALL.into_iter().filter(|phase| !phase.is_final()) {
             let mut record = node(phase, json!({}));
-            assert!(is_in_force(&record, "h1", Running), "{phase}");
-            assert!(!is_in_force(&record, "h2", Running), "{phase}");
+            assert!(is_in_force(&record, "h1", None, Running), "{phase}");
+            assert!(!is_in_force(&record, "h2", None, Running), "{phase}");
             record.absent_since = Some(now());
-            assert!(!is_in_force(&record, "h1", Running), "{phase}: put back");
+            assert!(!is_in_force(&record, "h1", None, Running), "{phase}: put back");
             record.absent_since = None;
             record.goal = Deallocated;
             assert!(
-                !is_in_force(&record, "h1", Running),
+                !is_in_force(&record, "h1", None, Running),
                 "{phase}: put back after its absence was confirmed"
             );
         }
@@ -302,9 +302,9 @@ pub(super) mod tests {
         for goal in [Deallocated, Released] {
             for hash in ["h1", "h2"] {
                 for state in DesiredState::ALL {
-                    assert!(is_in_force(&ended(Phase::Purging, goal), hash, state));
+                    assert!(is_in_force(&ended(Phase::Purging, goal), hash, None, state));
                     let begins = matches!(state, Running | Paused);
-                    assert_eq!(is_in_force(&ended(Phase::Gone, goal), hash, state), !begins);
+                    assert_eq!(is_in_force(&ended(Phase::Gone, goal), hash, None, state), !begins);
                 }
             }
         }

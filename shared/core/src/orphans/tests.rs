@@ -51,8 +51,12 @@ fn interface_key(attempt: u32, lost: Option<&str>) -> String {
 fn running() -> Record {
     let item = json!({"id": "node#db", "persist": {"root": {}, "network": {}},
         "launch": {"template": {"name": "base"}}});
-    let accepted =
-        Accepted { hash: config::hash(&item), notices: Vec::new(), config: config::parse(&item).config };
+    let accepted = Accepted {
+        hash: config::hash(&item),
+        share: None,
+        notices: Vec::new(),
+        config: config::parse(&item).config,
+    };
     let mut record = Record::new(node(), LIFE.to_owned(), accepted, at(0));
     (record.phase, record.cycle, record.descent, record.work_at) = (Phase::Running, 3, 1, None);
     record.instance = Some(Instance {
@@ -72,13 +76,8 @@ fn running() -> Record {
         terminating: false,
     });
     record.root = Some(root("vol-3"));
-    record.network = Some(Network {
-        eni_id: InterfaceId::new("eni-1"),
-        private_ip: "10.0.1.4".parse().unwrap(),
-        subnet_id: SubnetId::new("subnet-1"),
-        zone: "us-east-1a".into(),
-        missing_since: None,
-    });
+    let kept = InterfaceFacts { id: InterfaceId::new("eni-1"), ..interface_facts("the kept one") };
+    record.network = Some(Network::of(&kept));
     record
 }
 
@@ -185,6 +184,9 @@ fn interface_facts(key: &str) -> InterfaceFacts {
         subnet: SubnetId::new("subnet-1"),
         zone: "us-east-1a".into(),
         private_ip: "10.0.1.5".parse().unwrap(),
+        secondary: Vec::new(),
+        ipv6: Vec::new(),
+        description: String::new(),
         groups: Vec::new(),
         attached_to: None,
         tags: tags(Purpose::Interface, 1, key),

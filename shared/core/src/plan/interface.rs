@@ -181,8 +181,10 @@ fn missing(draft: &mut Draft<'_>, seen: &Observation, kept: Network) -> Then {
         draft.record.network = None;
         return Then::Look;
     }
-    if let Some(then) = held(draft, seen, kept.private_ip, &kept.subnet_id) {
-        return then;
+    for address in std::iter::once(kept.private_ip).chain(kept.secondary.iter().copied()) {
+        if let Some(then) = held(draft, seen, address, &kept.subnet_id) {
+            return then;
+        }
     }
     // Its addresses can be had again, unless somebody took them.
     let token = draft.names().interface(draft.record.attempts + 1, Some(&kept.eni_id));

@@ -79,14 +79,19 @@ fn placed(record: &Record, look: &mut Look) {
     let launch = &record.config().launch;
     look.template = Some(launch.template.clone());
     look.subnets.extend(launch.subnets.iter().cloned());
-    let address = match &record.network {
+    match &record.network {
         Some(network) => {
             look.interfaces.push(network.eni_id.clone());
-            network.missing_since.map(|_| network.private_ip)
+            if network.missing_since.is_some() {
+                look.holders_of.push(network.private_ip);
+                look.holders_of.extend(&network.secondary);
+            }
         }
-        None => record.config().persist.network.as_ref().and_then(|network| network.private_ip),
-    };
-    look.holders_of.extend(address);
+        None => {
+            let policy = record.config().persist.network.as_ref();
+            look.holders_of.extend(policy.and_then(|network| network.private_ip));
+        }
+    }
 }
 
 /// The address that a resting node holds, or is to hold.

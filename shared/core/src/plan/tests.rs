@@ -49,7 +49,8 @@ fn new_record() -> Record {
         "template": {"name": "base"}, "instanceTypes": ["m5.large", "c5.large"], "subnets": ["subnet-1"]}});
     let draft = config::parse(&item);
     assert_eq!(draft.problems, []);
-    let accepted = Accepted { hash: config::hash(&item), notices: Vec::new(), config: draft.config };
+    let accepted =
+        Accepted { hash: config::hash(&item), share: None, notices: Vec::new(), config: draft.config };
     let mut record = Record::new(node(), LIFE.to_owned(), accepted, at(0));
     record.generation = 1;
     record.network = Some(Network {
@@ -57,6 +58,9 @@ fn new_record() -> Record {
         private_ip: "10.0.1.4".parse().unwrap(),
         subnet_id: SubnetId::new("subnet-1"),
         zone: "us-east-1a".into(),
+        secondary: Vec::new(),
+        ipv6: Vec::new(),
+        elastic_ip: None,
         missing_since: None,
     });
     record
@@ -168,6 +172,9 @@ fn world(seen: &mut Observation) {
         subnet: SubnetId::new("subnet-1"),
         zone: "us-east-1a".into(),
         private_ip: "10.0.1.4".parse().unwrap(),
+        secondary: Vec::new(),
+        ipv6: Vec::new(),
+        description: String::new(),
         groups: Vec::new(),
         attached_to: None,
         tags: Tags::new(),

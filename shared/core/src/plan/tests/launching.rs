@@ -152,8 +152,43 @@ fn a_lost_interface_is_made_again_with_its_address() {
         (request.private_ip, request.subnet.as_str()),
         (Some("10.0.1.4".parse().unwrap()), "subnet-1")
     );
+    // Somebody was quicker: the next look shows who.
     let taken = fail(again.record.clone(), step(&again), Class::AddressTaken, 602);
-    assert_eq!(taken.blocked.unwrap().code, "address-taken");
+    assert_eq!(taken.blocked, None);
+    let held = |seen: &mut Observation| {
+        without(seen);
+        let stranger = seen.look.holders_of.first().map(|address| InterfaceFacts {
+            id: InterfaceId::new("eni-9"),
+            private_ip: *address,
+            attached_to: Some(InstanceId::new("i-9")),
+            tags: Tags::new(),
+            ..stranger()
+        });
+        seen.holders.extend(stranger);
+    };
+    let blocked = decide(taken, 606, held).record.blocked.unwrap();
+    assert_eq!(blocked.code, "address-taken");
+    assert!(
+        blocked.message.contains("10.0.1.4") && blocked.message.contains("eni-9 of i-9"),
+        "{}",
+        blocked.message
+    );
+}
+
+fn stranger() -> InterfaceFacts {
+    InterfaceFacts {
+        id: InterfaceId::new("eni-9"),
+        state: InterfaceState::InUse,
+        subnet: SubnetId::new("subnet-1"),
+        zone: "us-east-1a".into(),
+        private_ip: "10.0.1.4".parse().unwrap(),
+        secondary: Vec::new(),
+        ipv6: Vec::new(),
+        description: String::new(),
+        groups: Vec::new(),
+        attached_to: None,
+        tags: Tags::new(),
+    }
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn a_node_whose_item_does_not_agree_is_not_purged() {
     ] {
         let plan = decide(record.clone(), OVER, |seen| {
             kept(seen);
-            seen.item = item.clone();
+            seen.item = item.clone().map(|item| ItemFacts { whole: item.clone(), item, share: None });
         });
         assert_eq!(plan.record.phase == Phase::Purging, purged, "{item:?}");
         if !purged {
