@@ -82,7 +82,10 @@ const TABLE: &[(Class, &[&str])] = &[
     (Class::NameTaken, &["InvalidAMIName.Duplicate"]),
     (Class::TokenMismatch, &["IdempotentParameterMismatch", "IdempotentParameterMismatchException"]),
     (Class::TokenSpent, &["IdempotentInstanceTerminated"]),
-    (Class::AddressTaken, &["InvalidIPAddress.InUse", "InvalidPrivateIpAddress.InUse"]),
+    (
+        Class::AddressTaken,
+        &["InvalidIPAddress.InUse", "InvalidPrivateIpAddress.InUse", "Resource.AlreadyAssociated"],
+    ),
     (
         Class::Retry,
         &[

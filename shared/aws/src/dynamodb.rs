@@ -22,7 +22,8 @@ use jiff::Timestamp;
 use perennial_core::config::settings::AcceptedSettings;
 use perennial_core::config::{ATTRIBUTES, STATUS, Status};
 use perennial_core::failure::{Class, Failure};
-use perennial_core::ids::NodeName;
+use perennial_core::group::GroupRecord;
+use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::names::shards;
 use perennial_core::orphans::Orphans;
 use perennial_core::record::{Steady, Stored};
@@ -257,6 +258,28 @@ impl Store for Tables {
 
     async fn write_settings(&self, settings: &AcceptedSettings, expected: u64) -> Reply<Written> {
         self.put_common(SETTINGS, settings, expected).await
+    }
+
+    async fn group(&self, group: &GroupName) -> Reply<Option<GroupRecord>> {
+        let item = self.get(&self.state, [("pk", &group.key()), ("sk", RECORD)]).await?;
+        item.map(|item| items::group(GET_ITEM, group, &item)).transpose()
+    }
+
+    async fn groups(&self) -> Reply<Vec<GroupRecord>> {
+        let found = self.shard(items::GROUPS.to_owned()).await?;
+        let names: Vec<GroupName> =
+            found.iter().filter_map(|item| GroupName::from_key(items::text_of(item, "pk")?)).collect();
+        let reads = stream::iter(&names).map(|name| self.group(name));
+        let groups: Vec<Option<GroupRecord>> = reads.buffered(SHARDS_AT_ONCE).try_collect().await?;
+        Ok(groups.into_iter().flatten().collect())
+    }
+
+    async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written> {
+        self.put(items::put_group(PUT_ITEM, &self.state, record, expected)?).await
+    }
+
+    async fn put_member(&self, item: &Value) -> Reply<Written> {
+        self.put(items::put_member(PUT_ITEM, &self.config, item)?).await
     }
 
     async fn orphans(&self) -> Reply<Option<Orphans>> {

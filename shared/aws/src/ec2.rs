@@ -12,17 +12,20 @@ mod template;
 mod tests;
 
 use std::fmt::Display;
+use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types::{Filter, NetworkInterfaceAttachmentChanges, SummaryStatus, Tag};
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::Class;
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
+use perennial_core::ids::{
+    AllocationId, ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId,
+};
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
 use perennial_core::names::{Purpose, Tagged, Tags};
 use perennial_core::observation::{
-    ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
+    AddressFacts, ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
 use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
 use perennial_engine::ports::{Ec2, Reply};
@@ -46,6 +49,9 @@ const TERMINATE_INSTANCES: &str = "EC2:TerminateInstances";
 const MODIFY_INSTANCE: &str = "EC2:ModifyInstanceAttribute";
 const MODIFY_INTERFACE: &str = "EC2:ModifyNetworkInterfaceAttribute";
 const CREATE_INTERFACE: &str = "EC2:CreateNetworkInterface";
+const DESCRIBE_ADDRESSES: &str = "EC2:DescribeAddresses";
+const ASSOCIATE_ADDRESS: &str = "EC2:AssociateAddress";
+const DISASSOCIATE_ADDRESS: &str = "EC2:DisassociateAddress";
 const CREATE_SNAPSHOT: &str = "EC2:CreateSnapshot";
 const REGISTER_IMAGE: &str = "EC2:RegisterImage";
 const DELETE_VOLUME: &str = "EC2:DeleteVolume";
@@ -110,6 +116,13 @@ impl Ec2Adapter {
         Ok(facts::all(&raw, "network interface", facts::interface))
     }
 
+    async fn addresses_where(&self, filters: Vec<Filter>) -> Reply<Vec<AddressFacts>> {
+        // This read has no pages.
+        let answer = self.client.describe_addresses().set_filters(Some(filters)).send().await;
+        let answer = answer.map_err(|e| failure(DESCRIBE_ADDRESSES, &e))?;
+        Ok(facts::all(answer.addresses(), "Elastic IP address", facts::address))
+    }
+
     async fn snapshots_where(&self, filters: Vec<Filter>) -> Reply<Vec<SnapshotFacts>> {
         let own = self.client.describe_snapshots().owner_ids("self");
         let pages = own.set_filters(Some(filters)).into_paginator();
@@ -172,6 +185,14 @@ impl Ec2 for Ec2Adapter {
 
     async fn interfaces(&self, ids: &[InterfaceId]) -> Reply<Vec<InterfaceFacts>> {
         by_ids(ids, "network-interface-id", async |f| self.interfaces_where(f).await).await
+    }
+
+    async fn interfaces_with(&self, addresses: &[Ipv4Addr]) -> Reply<Vec<InterfaceFacts>> {
+        by_ids(addresses, "addresses.private-ip-address", async |f| self.interfaces_where(f).await).await
+    }
+
+    async fn elastic_ips(&self, ids: &[AllocationId]) -> Reply<Vec<AddressFacts>> {
+        by_ids(ids, "allocation-id", async |f| self.addresses_where(f).await).await
     }
 
     async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>> {
@@ -284,6 +305,19 @@ impl Ec2 for Ec2Adapter {
         let answer = answer.map_err(|e| failure(CREATE_INTERFACE, &e))?;
         let made = answer.network_interface().and_then(facts::interface);
         made.ok_or_else(|| incomplete(CREATE_INTERFACE, "the interface"))
+    }
+
+    async fn associate(&self, address: &AllocationId, interface: &InterfaceId, to: Ipv4Addr) -> Reply<()> {
+        // Left out, the permission to reassociate counts as given in a VPC (EC2 API reference, *AssociateAddress*).
+        let call = self.client.associate_address().allow_reassociation(false);
+        let call = call.allocation_id(address.as_str()).network_interface_id(interface.as_str());
+        let answer = call.private_ip_address(to.to_string()).send().await;
+        answer.map(drop).map_err(|e| failure(ASSOCIATE_ADDRESS, &e))
+    }
+
+    async fn disassociate(&self, association: &str) -> Reply<()> {
+        let answer = self.client.disassociate_address().association_id(association).send().await;
+        answer.map(drop).map_err(|e| failure(DISASSOCIATE_ADDRESS, &e))
     }
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {

@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::types::{
 };
 use jiff::Timestamp;
 use perennial_core::failure::{Class, Failure};
-use perennial_core::ids::NodeName;
+use perennial_core::group::{self, GroupRecord};
+use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::journal::Entry;
 use perennial_core::limits::JOURNAL_KEPT;
 use perennial_core::names::{digest, shard, whole_second};
@@ -25,6 +26,8 @@ use super::attributes::{Item, number, text, to_attribute, to_item, to_json};
 pub(super) const SETTINGS: &str = "settings";
 /// Partition key of what the orphan pass remembers.
 pub(super) const ORPHANS: &str = "orphans";
+/// Shard of the work index that lists the groups.
+pub(super) const GROUPS: &str = "groups";
 /// Sort key of a record.
 pub(super) const RECORD: &str = "record";
 /// Sort key of a pointer.
@@ -147,7 +150,11 @@ pub(super) fn put_common(
     let mut item = to_item(call, value)?;
     item.insert("pk".into(), text(pk));
     item.insert("sk".into(), text(RECORD));
-    let put = put(table, item);
+    conditional(call, put(table, item), expected)
+}
+
+/// Only if nobody wrote since that of this generation was read; 0 if there was none.
+fn conditional(call: &'static str, put: PutBuilder, expected: u64) -> Reply<Put> {
     let put = match expected {
         0 => put.condition_expression("attribute_not_exists(pk)"),
         generation => put
@@ -155,6 +162,42 @@ pub(super) fn put_common(
             .expression_attribute_names("#generation", "generation")
             .expression_attribute_values(":generation", number(generation)),
     };
+    built(call, put)
+}
+
+/// The write of a group's record, under the same condition. The work index lists groups in a shard of their
+/// own, so that the tick finds those whose item is gone.
+pub(super) fn put_group(call: &'static str, table: &str, record: &GroupRecord, expected: u64) -> Reply<Put> {
+    let mut item = to_item(call, record)?;
+    item.insert("pk".into(), text(record.name.key()));
+    item.insert("sk".into(), text(RECORD));
+    item.insert(WORK_SHARD.into(), text(GROUPS));
+    item.insert(WORK_AT.into(), text(NEVER));
+    conditional(call, put(table, item), expected)
+}
+
+/// Reads the record of a group.
+///
+/// # Errors
+/// A terminal failure with the place: what is in the table is no record of a group, or one that a newer
+/// version wrote, and must not be touched.
+pub(super) fn group(call: &'static str, name: &GroupName, item: &Item) -> Reply<GroupRecord> {
+    let value = to_json(item);
+    let version = value["schemaVersion"].as_u64().unwrap_or_default();
+    if version > u64::from(group::SCHEMA_VERSION) {
+        let why = format!(
+            "the record of group#{name} has schema version {version}, newer than {}: left alone. Deploy the version of \
+             Perennial that wrote it",
+            group::SCHEMA_VERSION
+        );
+        return Err(Failure::new(Class::Terminal, call, "NewerSchema", why));
+    }
+    common(call, &name.key(), item)
+}
+
+/// The item of a new member, unless one of its id is there.
+pub(super) fn put_member(call: &'static str, table: &str, item: &Value) -> Reply<Put> {
+    let put = put(table, to_item(call, item)?).condition_expression("attribute_not_exists(id)");
     built(call, put)
 }
 

@@ -7,16 +7,16 @@ use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotOutput;
 use aws_sdk_ec2::types::{
-    self as sdk, BlockDeviceMapping, DeviceType, Image, Instance, InstanceBlockDeviceMapping,
+    self as sdk, Address, BlockDeviceMapping, DeviceType, Image, Instance, InstanceBlockDeviceMapping,
     InstanceLifecycleType, InstanceNetworkInterface, InstanceStateName, NetworkInterface,
     NetworkInterfaceStatus, Snapshot, StateReason, Subnet, Tag, Volume,
 };
-use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+use perennial_core::ids::{AllocationId, ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
 use perennial_core::names::Tags;
 use perennial_core::observation::{
-    AttachedInterface, AttachedVolume, ImageFacts, ImageState, InstanceFacts, InstanceState, InterfaceFacts,
-    InterfaceState, Platform, SnapshotFacts, SnapshotState, SubnetFacts, VolumeFacts, VolumeShape,
-    VolumeState,
+    AddressFacts, Association, AttachedInterface, AttachedVolume, ImageFacts, ImageState, InstanceFacts,
+    InstanceState, InterfaceFacts, InterfaceState, Platform, SnapshotFacts, SnapshotState, SubnetFacts,
+    VolumeFacts, VolumeShape, VolumeState,
 };
 
 use crate::timestamp;
@@ -109,6 +109,7 @@ fn attached_interface(raw: &InstanceNetworkInterface) -> Option<AttachedInterfac
         interface: InterfaceId::new(raw.network_interface_id()?),
         device_index: attachment.and_then(|a| a.device_index()).unwrap_or_default(),
         attachment: attachment.and_then(|a| a.attachment_id()).map(str::to_owned),
+        public_ip: raw.association().and_then(|a| a.public_ip()).and_then(|ip| ip.parse().ok()),
         delete_on_termination: attachment.and_then(|a| a.delete_on_termination()).unwrap_or(true),
     })
 }
@@ -239,15 +240,33 @@ pub(super) fn interface(raw: &NetworkInterface) -> Option<InterfaceFacts> {
         _ if raw.attachment().is_some() => InterfaceState::InUse,
         _ => InterfaceState::Available,
     };
+    let secondary = raw.private_ip_addresses().iter().filter(|it| it.primary() != Some(true));
     Some(InterfaceFacts {
         id: InterfaceId::new(raw.network_interface_id()?),
         state,
         subnet: SubnetId::new(raw.subnet_id()?),
         zone: owned(raw.availability_zone()),
         private_ip: raw.private_ip_address()?.parse::<Ipv4Addr>().ok()?,
+        secondary: secondary.filter_map(|it| it.private_ip_address()?.parse().ok()).collect(),
+        ipv6: raw.ipv6_addresses().iter().filter_map(|it| it.ipv6_address()?.parse().ok()).collect(),
+        description: owned(raw.description()),
         groups: raw.groups().iter().filter_map(|g| g.group_id()).map(str::to_owned).collect(),
         attached_to,
         tags: tags(raw.tag_set()),
+    })
+}
+
+/// An Elastic IP address.
+pub(super) fn address(raw: &Address) -> Option<AddressFacts> {
+    let association = raw.association_id().map(|id| Association {
+        id: id.to_owned(),
+        interface: raw.network_interface_id().map(InterfaceId::new),
+        private_ip: raw.private_ip_address().and_then(|ip| ip.parse().ok()),
+    });
+    Some(AddressFacts {
+        id: AllocationId::new(raw.allocation_id()?),
+        public_ip: raw.public_ip()?.parse().ok()?,
+        association,
     })
 }
 

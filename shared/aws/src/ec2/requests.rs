@@ -4,6 +4,8 @@
 //! no request names a launch template (EC2 user guide *Launch instances from a launch template*: settings
 //! of the template and a given network interface exclude each other).
 
+use std::net::Ipv4Addr;
+
 use aws_sdk_ec2::operation::create_network_interface::builders::CreateNetworkInterfaceInputBuilder;
 use aws_sdk_ec2::operation::create_snapshot::builders::CreateSnapshotInputBuilder;
 use aws_sdk_ec2::operation::register_image::builders::RegisterImageInputBuilder;
@@ -11,9 +13,9 @@ use aws_sdk_ec2::operation::run_instances::builders::RunInstancesInputBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, EbsInstanceBlockDeviceSpecification,
     IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification, InstanceInterruptionBehavior,
-    InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification,
-    MarketType, Placement, ResourceType, RunInstancesMonitoringEnabled, SpotInstanceType, SpotMarketOptions,
-    Tag, TagSpecification,
+    InstanceIpv6Address, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
+    InstanceNetworkInterfaceSpecification, MarketType, Placement, PrivateIpAddressSpecification,
+    ResourceType, RunInstancesMonitoringEnabled, SpotInstanceType, SpotMarketOptions, Tag, TagSpecification,
 };
 use perennial_core::launch::{Device, LaunchNetwork, LaunchRequest, Market, Settings};
 use perennial_core::names::Tags;
@@ -164,12 +166,28 @@ pub(super) fn kept_devices(devices: &[String]) -> Vec<InstanceBlockDeviceMapping
     devices.iter().map(device).collect()
 }
 
+fn private_address(ip: Ipv4Addr, primary: bool) -> PrivateIpAddressSpecification {
+    PrivateIpAddressSpecification::builder().private_ip_address(ip.to_string()).primary(primary).build()
+}
+
 /// A network interface.
 pub(super) fn create_interface(request: &InterfaceRequest) -> CreateNetworkInterfaceInputBuilder {
+    // Several addresses are listed with one of them as the primary; a single one is said by itself.
+    let (single, several) = match request.secondary.as_slice() {
+        [] => (request.private_ip, Vec::new()),
+        secondary => {
+            let primary = request.private_ip.iter().map(|ip| private_address(*ip, true));
+            (None, primary.chain(secondary.iter().map(|ip| private_address(*ip, false))).collect())
+        }
+    };
+    let ipv6 =
+        request.ipv6.iter().map(|ip| InstanceIpv6Address::builder().ipv6_address(ip.to_string()).build());
     CreateNetworkInterfaceInputBuilder::default()
         .client_token(&request.token)
         .subnet_id(request.subnet.as_str())
-        .set_private_ip_address(request.private_ip.map(|ip| ip.to_string()))
+        .set_private_ip_address(single.map(|ip| ip.to_string()))
+        .set_private_ip_addresses(Some(several).filter(|all| !all.is_empty()))
+        .set_ipv6_addresses(Some(ipv6.collect::<Vec<_>>()).filter(|all| !all.is_empty()))
         .set_groups(Some(request.groups.clone()).filter(|g| !g.is_empty()))
         .description(&request.description)
         .tag_specifications(tagged(ResourceType::NetworkInterface, &request.tags))

@@ -15,6 +15,8 @@ mod faults;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod lifecycle;
@@ -22,6 +24,8 @@ mod lifecycle;
 mod odd;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod ring;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
