@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use perennial_cloud::{Server, model};
+use perennial_core::group::GroupRecord;
 use perennial_core::journal::Entry;
 use perennial_core::names::TAG_DEPLOYMENT;
 use perennial_core::record::{Record, Stored};
@@ -158,19 +159,20 @@ impl Access {
 
     /// The verdict on a config item, once there is one.
     pub(crate) async fn config_status(&self, id: &str) -> Reply<Option<Value>> {
+        let item = self.config_item(id).await?;
+        Ok(item.and_then(|mut item| item.remove("_status")))
+    }
+
+    /// A config item, if there is one.
+    pub(crate) async fn config_item(&self, id: &str) -> Reply<Option<Map<String, Value>>> {
         let body = json!({"TableName": self.config_table, "Key": {"id": {"S": id}}, "ConsistentRead": true});
         let answer = self.dynamodb("GetItem", &body).await?;
-        let status = &answer["Item"]["_status"];
-        Ok((!status.is_null()).then(|| plain(status)))
+        Ok(answer["Item"].as_object().map(plain_map))
     }
 
     /// The record of a node, once there is one.
     pub(crate) async fn record(&self, node: &str) -> Reply<Option<Record>> {
-        let key = json!({"pk": {"S": node}, "sk": {"S": "record"}});
-        let body = json!({"TableName": self.state_table, "Key": key, "ConsistentRead": true});
-        let answer = self.dynamodb("GetItem", &body).await?;
-        let Some(item) = answer["Item"].as_object() else { return Ok(None) };
-        let mut item = plain_map(item);
+        let Some(mut item) = self.state(node).await? else { return Ok(None) };
         // In the table this attribute orders the work index and may lie beyond every time; it is not the record's own.
         item.remove("workAt");
         let unreadable = |why| AccessError::Unreadable { call: format!("the record of {node}"), why };
@@ -180,6 +182,23 @@ impl Access {
                 Err(unreadable(format!("schema {schema_version} is newer than this program; build it again")))
             }
         }
+    }
+
+    /// The record of a group, once there is one.
+    pub(crate) async fn group(&self, group: &str) -> Reply<Option<GroupRecord>> {
+        let Some(item) = self.state(group).await? else { return Ok(None) };
+        let unreadable = |e: serde_json::Error| AccessError::Unreadable {
+            call: format!("the record of {group}"),
+            why: e.to_string(),
+        };
+        GroupRecord::deserialize(Value::Object(item)).map(Some).map_err(unreadable)
+    }
+
+    async fn state(&self, key: &str) -> Reply<Option<Map<String, Value>>> {
+        let key = json!({"pk": {"S": key}, "sk": {"S": "record"}});
+        let body = json!({"TableName": self.state_table, "Key": key, "ConsistentRead": true});
+        let answer = self.dynamodb("GetItem", &body).await?;
+        Ok(answer["Item"].as_object().map(plain_map))
     }
 
     /// The journal of a node, oldest entry first.
@@ -219,14 +238,33 @@ impl Access {
         })
     }
 
+    /// Every network interface of the account, whoever made it.
+    pub(crate) async fn interfaces(&self) -> Reply<Vec<ec2::Interface>> {
+        let all: ec2::DescribeInterfaces = self.ec2("DescribeNetworkInterfaces", &[]).await?;
+        Ok(all.set.item)
+    }
+
+    /// Every Elastic IP address of the account: an operator's, so that none is tagged for the deployment.
+    pub(crate) async fn elastic_ips(&self) -> Reply<Vec<ec2::ElasticIp>> {
+        let all: ec2::DescribeAddresses = self.ec2("DescribeAddresses", &[]).await?;
+        Ok(all.set.item)
+    }
+
+    /// Allocates an Elastic IP address, as an operator does.
+    pub(crate) async fn allocate_address(&self) -> Reply<ec2::ElasticIp> {
+        self.ec2("AllocateAddress", &[("Domain", "vpc")]).await
+    }
+
     async fn describe<T: DeserializeOwned>(&self, action: &str, owned: bool) -> Reply<T> {
+        let tag = format!("tag:{TAG_DEPLOYMENT}");
+        let filter = [("Filter.1.Name", tag.as_str()), ("Filter.1.Value.1", DEPLOYMENT), ("Owner.1", "self")];
+        self.ec2(action, if owned { &filter } else { &filter[..2] }).await
+    }
+
+    async fn ec2<T: DeserializeOwned>(&self, action: &str, parameters: &[(&str, &str)]) -> Reply<T> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action).append_pair("Version", EC2_VERSION);
-        form.append_pair("Filter.1.Name", &format!("tag:{TAG_DEPLOYMENT}"));
-        form.append_pair("Filter.1.Value.1", DEPLOYMENT);
-        if owned {
-            form.append_pair("Owner.1", "self");
-        }
+        form.extend_pairs(parameters);
         let body = self.post(action, None, form.finish()).await?;
         quick_xml::de::from_str(&body)
             .map_err(|e| AccessError::Unreadable { call: action.to_owned(), why: e.to_string() })

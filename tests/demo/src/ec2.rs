@@ -3,8 +3,12 @@
 //! Decides nothing. Elements that are not named here are skipped; one that is missing is a default, never a failure
 //! of the whole read.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use perennial_core::limits::SNAPSHOT_SPACING;
 use serde::Deserialize;
+
+/// How much longer than EC2's least time between two snapshots is waited before an interruption, in cloud time.
+const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 
 /// A list as EC2 writes it: one `item` for each.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +41,12 @@ answers! {
     DescribeSnapshots, "snapshotSet", Snapshot;
     DescribeImages, "imagesSet", Image;
     DescribeInterfaces, "networkInterfaceSet", Interface;
+    DescribeAddresses, "addressesSet", ElasticIp;
+}
+
+/// The value of one of these tags, or nothing.
+pub(crate) fn tag<'a>(tags: &'a Items<Tag>, key: &str) -> &'a str {
+    tags.item.iter().find(|tag| tag.key == key).map_or("", |tag| &tag.value)
 }
 
 /// A tag.
@@ -63,6 +73,7 @@ pub(crate) struct Instance {
     /// `spot`, or nothing for on-demand.
     pub(crate) instance_lifecycle: Option<String>,
     pub(crate) private_ip_address: Option<String>,
+    pub(crate) tag_set: Items<Tag>,
 }
 
 impl Instance {
@@ -95,9 +106,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether EC2 allows another one of the same volume by now.
+    pub(crate) fn is_settled(&self, now: Timestamp) -> bool {
+        self.start_time.is_none_or(|start| now.duration_since(start) > SNAPSHOT_SPACING + SETTLED)
+    }
+
     /// The value of one of its tags, or nothing.
     pub(crate) fn tag(&self, key: &str) -> &str {
-        self.tag_set.item.iter().find(|tag| tag.key == key).map_or("", |tag| &tag.value)
+        tag(&self.tag_set, key)
     }
 }
 
@@ -110,11 +126,47 @@ pub(crate) struct Image {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Interface {
     pub(crate) network_interface_id: String,
     pub(crate) status: String,
+    pub(crate) private_ip_addresses_set: Items<PrivateAddress>,
+    pub(crate) tag_set: Items<Tag>,
+}
+
+impl Interface {
+    /// Its private addresses, the primary one first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
+        let all = || self.private_ip_addresses_set.item.iter();
+        let primary = all().filter(|address| address.primary);
+        primary.chain(all().filter(|address| !address.primary)).map(|it| it.private_ip_address.as_str())
+    }
+}
+
+/// A private address of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PrivateAddress {
+    pub(crate) private_ip_address: String,
+    pub(crate) primary: bool,
+}
+
+/// An Elastic IP address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ElasticIp {
+    pub(crate) allocation_id: String,
+    pub(crate) public_ip: String,
+    /// Where it is, if it is anywhere.
+    pub(crate) network_interface_id: Option<String>,
+}
+
+impl ElasticIp {
+    /// Whether it is on this interface.
+    pub(crate) fn is_on(&self, interface: &str) -> bool {
+        self.network_interface_id.as_deref() == Some(interface)
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
-//! `perennial-demo`: one spot interruption survived, shown live and then proven.
+//! `perennial-demo`: spot interruptions survived, shown live and then proven.
 //!
-//! Decides the order of the evening - cloud, story, proofs, summary - and the exit code: 0 when every proof holds, 1
+//! Decides the order of the evening - cloud, act, proofs, summary - and the exit code: 0 when every proof holds, 1
 //! when one fails or a stage does not come, 2 when a flag, the template or a binary is wrong, 130 after Ctrl-C
 //! or SIGTERM.
 
 mod access;
 mod ec2;
-mod proofs;
+mod guest;
+mod interruption;
+mod proof;
 mod render;
+mod ring;
 mod screen;
-mod story;
+mod stage;
 mod summary;
-mod view;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,14 +29,14 @@ use serde_json::Value;
 use crate::access::{Access, DEPLOYMENT};
 use crate::render::{Tone, clock};
 use crate::screen::Screen;
-use crate::story::{Broken, Facts, Story};
+use crate::stage::{Broken, Told};
 
 /// Lines of function output shown when a stage does not come.
 const LAST_LINES: usize = 20;
 /// Beyond this the functions' own real time outweighs everything that is shown.
 const FASTEST: f64 = 60.0;
 
-/// Shows one spot interruption survived: the real functions on the local cloud, live, and proves it.
+/// Shows spot interruptions survived: the real functions on the local cloud, live, and proves it.
 #[derive(Debug, Parser)]
 #[command(name = "perennial-demo", version)]
 struct Cli {
@@ -60,6 +62,32 @@ struct Cli {
 enum Act {
     /// A spot interruption with notice, and the recovery.
     Interruption,
+    /// A group of three with a pool of addresses and Elastic IPs, interrupted all at once; then its pool changes.
+    Ring,
+}
+
+impl Act {
+    fn title(self) -> &'static str {
+        match self {
+            Act::Interruption => "Perennial: a spot instance is interrupted, and comes back with every byte.",
+            Act::Ring => {
+                "Perennial: a ring of three is interrupted at once; each comes back with its address and every byte."
+            }
+        }
+    }
+
+    async fn tell(
+        self,
+        access: &Access,
+        screen: &mut Screen,
+        speed: f64,
+        latencies: &Settings,
+    ) -> Result<Told, Broken> {
+        match self {
+            Act::Interruption => interruption::tell(access, screen, speed, latencies).await,
+            Act::Ring => ring::tell(access, screen, speed).await,
+        }
+    }
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -70,12 +98,6 @@ fn speed(text: &str) -> Result<f64, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.act {
-        Act::Interruption => interruption(cli).await,
-    }
-}
-
-async fn interruption(cli: Cli) -> ExitCode {
     let began = Instant::now();
     // Kept until the end, and removed then unless the operator named the file.
     let scratch = match tempfile::NamedTempFile::new() {
@@ -99,7 +121,7 @@ async fn interruption(cli: Cli) -> ExitCode {
         Err(error) => return refused(&error.to_string()),
     };
     let mut screen = Screen::choose();
-    screen.line("Perennial: a spot instance is interrupted, and comes back with every byte.", Tone::Strong);
+    screen.line(cli.act.title(), Tone::Strong);
     screen.line(
         &format!(
             "One real second is {} seconds of the local cloud. The functions are the real ones.",
@@ -108,12 +130,12 @@ async fn interruption(cli: Cli) -> ExitCode {
         Tone::Plain,
     );
     let told = tokio::select! {
-        told = tell(&access, &mut screen, cli.speed) => Some(told),
+        told = cli.act.tell(&access, &mut screen, cli.speed, &latencies) => Some(told),
         () = stopped() => None,
     };
     let code = match told {
         None => ExitCode::from(130),
-        Some(Ok(facts)) => conclude(&access, &mut screen, &facts, &latencies, cli.speed, began),
+        Some(Ok(told)) => conclude(&access, &mut screen, &told, began),
         Some(Err(broken)) => {
             screen.line(&format!("✗ FAILED  {broken}"), Tone::Bad);
             for line in last_lines(&logs) {
@@ -142,30 +164,19 @@ async fn stopped() {
     }
 }
 
-async fn tell(access: &Access, screen: &mut Screen, speed: f64) -> Result<Facts, Broken> {
-    Story::new(access, screen, speed)?.tell().await
-}
-
-fn conclude(
-    access: &Access,
-    screen: &mut Screen,
-    facts: &Facts,
-    latencies: &Settings,
-    speed: f64,
-    began: Instant,
-) -> ExitCode {
-    let proofs = proofs::judge(&facts.evidence);
+fn conclude(access: &Access, screen: &mut Screen, told: &Told, began: Instant) -> ExitCode {
+    let proofs = &told.proofs;
     screen.line("", Tone::Plain);
-    for proof in &proofs {
-        screen.line(&proof.line(), if proof.holds { Tone::Good } else { Tone::Bad });
+    for (number, proof) in (1..).zip(proofs) {
+        screen.line(&proof.line(number), if proof.holds { Tone::Good } else { Tone::Bad });
     }
     screen.line("", Tone::Plain);
-    for line in summary::downtime(&facts.moments, latencies, speed) {
-        screen.line(&line, Tone::Plain);
+    for line in &told.numbers {
+        screen.line(line, Tone::Plain);
     }
     let log = |path: &str| access.control("GET", path, &Value::Null).unwrap_or(Value::Null);
     screen.line(&summary::effort(&log("calls"), &log("invocations")), Tone::Plain);
-    let (real, cloud) = (began.elapsed().as_secs_f64(), clock(facts.seconds));
+    let (real, cloud) = (began.elapsed().as_secs_f64(), clock(told.seconds));
     screen.line(&format!("this run                     {real:.1} s for {cloud} of cloud time"), Tone::Plain);
     let failed = proofs.iter().filter(|proof| !proof.holds).count();
     if failed == 0 {
@@ -209,6 +220,6 @@ mod tests {
     fn an_unknown_act_is_refused_with_the_known_ones() {
         let refusal = Cli::try_parse_from(["perennial-demo", "--act", "pause"]).unwrap_err();
         assert_eq!(refusal.exit_code(), 2);
-        assert!(refusal.to_string().contains("possible values: interruption"), "{refusal}");
+        assert!(refusal.to_string().contains("possible values: interruption, ring"), "{refusal}");
     }
 }

@@ -1,10 +1,9 @@
-//! From a view to lines of text: a panel that is drawn again and again, or one line for each change.
+//! What the lines of every act are made of.
 //!
 //! Pure. Lines carry their meaning in words; a tone is only a hint for a terminal with colours.
 
 use console::{measure_text_width, truncate_str};
-
-use crate::view::{Snapshot, Step, Thing, View};
+use jiff::Timestamp;
 
 /// How a line is meant, for terminals with colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,159 +28,30 @@ pub(crate) struct Line {
 }
 
 /// Columns of the labels.
-const LABEL: usize = 11;
-/// Cells of a progress bar.
-const BAR: usize = 20;
-/// Snapshots shown at most: the newest.
-const SNAPSHOTS: usize = 6;
+pub(crate) const LABEL: usize = 11;
 /// Narrower than this, nothing sensible can be shown.
-const NARROWEST: usize = 20;
+pub(crate) const NARROWEST: usize = 20;
 
-/// The panel, each line at most `width` columns and at most `height` lines.
-pub(crate) fn panel(view: &View, width: usize, height: usize) -> Vec<Line> {
-    let width = width.max(NARROWEST);
-    let mut lines = Vec::new();
-    let line = |tone, text: String| Line { text: fit(&text, width), tone };
-    let mut add = |tone, text: String| lines.push(line(tone, text));
-    let state = |id: &str| view.instances.iter().find(|i| view.instance.starts_with(id) && i.id == id);
-    add(Tone::Strong, format!("{:LABEL$}{}  {}", "stage", clock(view.at), view.stage));
-    add(Tone::Plain, label("node", &[&view.node, &view.network]));
-    let id = view.instance.split(' ').next().unwrap_or_default();
-    let state = state(id).map(|i| i.state.as_str()).unwrap_or_default();
-    add(Tone::Plain, label("instance", &[&view.instance, state]));
-    let volumes: Vec<String> = view.volumes.iter().map(|v| format!("{} {}", v.id, v.state)).collect();
-    add(Tone::Plain, label("volumes", &[&volumes.join(", ")]));
-    let guest = if view.writing { "writing" } else { "not writing" };
-    add(Tone::Plain, label("guest", &[guest, &format!("{} writes acknowledged", grouped(view.writes))]));
-    for line in phases(&view.steps, width) {
-        add(Tone::Plain, line);
-    }
-    let mut last: Vec<Line> = view
-        .images
-        .iter()
-        .map(|image| line(Tone::Plain, label("image", &[&image.id, &image.state])))
-        .collect();
-    match &view.blocked {
-        Some(blocked) => last.push(line(Tone::Bad, label("blocked", &[blocked]))),
-        None if view.waiting.is_empty() => {}
-        None => last.push(line(Tone::Quiet, label("waits for", &[&view.waiting]))),
-    }
-    // On a low terminal the oldest snapshots give way, not what is being waited for.
-    let room = height.saturating_sub(lines.len() + last.len()).min(SNAPSHOTS);
-    let skipped = view.snapshots.len().saturating_sub(room);
-    for (nth, snapshot) in view.snapshots.iter().skip(skipped).enumerate() {
-        let text = format!("{:LABEL$}{}", if nth == 0 { "snapshots" } else { "" }, bar(snapshot));
-        lines.push(line(Tone::Plain, text));
-    }
-    lines.extend(last);
-    lines.truncate(height.max(1));
-    lines
+/// A line at a moment of the story: the clock, what it is about, and the text.
+pub(crate) fn dated(at: i64, what: &str, text: &str) -> String {
+    one_line(&format!("{} {what:LABEL$}{text}", clock(at)))
 }
 
-fn label(label: &str, parts: &[&str]) -> String {
+/// The text on one line: a newline in a message of AWS would tear the panel.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r', '\t'], " ")
+}
+
+/// A label and what it labels; `-` where there is nothing.
+pub(crate) fn label(label: &str, parts: &[&str]) -> String {
     let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
     let text = if parts.is_empty() { "-".to_owned() } else { parts.join("  ") };
     format!("{label:LABEL$}{text}")
 }
 
-fn fit(text: &str, width: usize) -> String {
-    // A newline in a message of AWS would tear the panel.
-    let text = text.replace(['\n', '\r', '\t'], " ");
-    truncate_str(&text, width, "…").into_owned()
-}
-
-/// The phases with their durations, one cycle after the other, wrapped between phases.
-fn phases(steps: &[Step], width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut cycle = None;
-    for (nth, step) in steps.iter().enumerate() {
-        let running = if nth + 1 == steps.len() { "…" } else { "" };
-        let word = format!("{} {} s{running}", step.phase, step.seconds);
-        if cycle != Some(step.cycle) {
-            cycle = Some(step.cycle);
-            lines.push(format!("{:LABEL$}{word}", format!("cycle {}", step.cycle)));
-            continue;
-        }
-        match lines.last_mut() {
-            Some(line) if measure_text_width(line) + 3 + measure_text_width(&word) <= width => {
-                line.push_str(" › ");
-                line.push_str(&word);
-            }
-            Some(_) | None => lines.push(format!("{:LABEL$}› {word}", "")),
-        }
-    }
-    lines
-}
-
-fn bar(snapshot: &Snapshot) -> String {
-    let full = BAR * usize::from(snapshot.progress.min(100)) / 100;
-    format!(
-        "{} {:9} [{}{}] {:3}% {} of {}",
-        snapshot.id,
-        snapshot.purpose,
-        "#".repeat(full),
-        "-".repeat(BAR - full),
-        snapshot.progress,
-        snapshot.state,
-        snapshot.volume,
-    )
-}
-
-/// What changed between two views, a line for each in order of time; the first view is compared with an empty one.
-pub(crate) fn changes(before: &View, after: &View) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut add = |at: i64, what: &str, text: String| {
-        lines.push((at, format!("{} {what:LABEL$}{text}", clock(at)).replace(['\n', '\r', '\t'], " ")));
-    };
-    if after.stage != before.stage {
-        add(after.at, "stage", after.stage.clone());
-    }
-    for step in after.steps.iter().skip(before.steps.len()) {
-        add(step.at, "phase", format!("{}, cycle {}: {}", step.phase, step.cycle, step.why));
-    }
-    if !after.network.is_empty() && after.network != before.network {
-        add(after.at, "network", after.network.clone());
-    }
-    if !after.instance.is_empty() && after.instance != before.instance {
-        add(after.at, "instance", after.instance.clone());
-    }
-    for (what, old, new) in [
-        ("instance", &before.instances, &after.instances),
-        ("volume", &before.volumes, &after.volumes),
-        ("image", &before.images, &after.images),
-    ] {
-        things(old, new, |text| add(after.at, what, text));
-    }
-    for snapshot in &after.snapshots {
-        let old = before.snapshots.iter().find(|old| old.id == snapshot.id);
-        if old.is_none_or(|old| old.state != snapshot.state) {
-            let Snapshot { id, purpose, volume, state, progress } = snapshot;
-            add(after.at, "snapshot", format!("{id} {purpose} of {volume}: {state}, {progress}%"));
-        }
-    }
-    for gone in before.snapshots.iter().filter(|old| after.snapshots.iter().all(|new| new.id != old.id)) {
-        add(after.at, "snapshot", format!("{} {}: removed", gone.id, gone.purpose));
-    }
-    if before.writing != after.writing {
-        let what = if after.writing { "begins to write" } else { "cannot write any more" };
-        add(after.at, "guest", format!("{what}; acknowledged so far: {}", grouped(after.writes)));
-    }
-    match &after.blocked {
-        Some(blocked) if after.blocked != before.blocked => add(after.at, "blocked", blocked.clone()),
-        None if before.blocked.is_some() => add(after.at, "blocked", "no more".to_owned()),
-        Some(_) | None => {}
-    }
-    lines.sort_by_key(|(at, _)| *at);
-    lines.into_iter().map(|(_, line)| line).collect()
-}
-
-fn things(before: &[Thing], after: &[Thing], mut add: impl FnMut(String)) {
-    for thing in after.iter().filter(|thing| !before.contains(thing)) {
-        add(format!("{}: {}", thing.id, thing.state));
-    }
-    for gone in before.iter().filter(|old| after.iter().all(|new| new.id != old.id)) {
-        add(format!("{}: removed", gone.id));
-    }
+/// One line of at most so many columns.
+pub(crate) fn fit(text: &str, width: usize) -> String {
+    truncate_str(&one_line(text), width, "…").into_owned()
 }
 
 /// Breaks a line between words so that no part is wider than `width`; the parts after the first are indented.
@@ -222,5 +92,27 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// Whole seconds from one moment to another; a part of a second does not count, as in the record.
+pub(crate) fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    to.duration_since(from).as_secs()
+}
+
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let told: Vec<_> = [0, 999, 1_000, 12_345, 1_234_567].into_iter().map(grouped).collect();
+        assert_eq!(told, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_long_line_breaks_between_words_and_keeps_its_columns() {
+        assert_eq!(wrapped("", 80), [""]);
+        assert_eq!(wrapped("a  b", 80), ["a  b"]);
+        assert_eq!(wrapped("label    one two three four", 20), ["label    one two", "    three four"]);
+        let id = "x".repeat(30);
+        assert_eq!(wrapped(&format!("one {id}"), 20), ["one".to_owned(), format!("    {id}")]);
+    }
+}

@@ -9,11 +9,19 @@ use std::time::{Duration, Instant};
 
 use console::{Style, Term};
 
-use crate::render::{Line, Tone, changes, panel, wrapped};
-use crate::view::View;
+use crate::render::{Line, Tone, wrapped};
 
 /// Real time between two drawings of the panel: fast enough for a clock, slow enough for a slow line.
 const REDRAW: Duration = Duration::from_millis(100);
+
+/// What a person is shown at one moment. The default is what there is before the first look.
+pub(crate) trait Shown: Default {
+    /// The panel, each line at most `width` columns and at most `height` lines.
+    fn panel(&self, width: usize, height: usize) -> Vec<Line>;
+
+    /// What changed since `before`, a line for each in order of time.
+    fn changes(&self, before: &Self) -> Vec<String>;
+}
 
 /// Where a person looks.
 pub(crate) enum Screen {
@@ -26,8 +34,8 @@ pub(crate) enum Screen {
         /// When it was drawn.
         last: Option<Instant>,
     },
-    /// Anything else, and the view that was told of last.
-    Plain(Box<View>),
+    /// Anything else.
+    Plain,
 }
 
 impl Screen {
@@ -36,15 +44,15 @@ impl Screen {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_none_or(|term| term == "dumb");
         if !std::io::stdout().is_terminal() || dumb || set("NO_COLOR").is_some() {
-            return Screen::Plain(Box::default());
+            return Screen::Plain;
         }
         let term = Term::buffered_stdout();
         drop(term.hide_cursor());
         Screen::Panel { term, drawn: 0, last: None }
     }
 
-    /// Shows a view: draws the panel anew, or says what changed.
-    pub(crate) fn show(&mut self, view: &View) {
+    /// Shows a view: draws the panel anew, or says what changed since the view shown before.
+    pub(crate) fn show<V: Shown>(&mut self, before: &V, view: &V) {
         match self {
             Screen::Panel { term, drawn, last } => {
                 if last.is_none_or(|last| last.elapsed() >= REDRAW) {
@@ -52,24 +60,18 @@ impl Screen {
                     drop(draw(term, drawn, view));
                 }
             }
-            Screen::Plain(before) => {
-                let lines = changes(before, view);
-                **before = view.clone();
-                for line in lines {
-                    append(&line);
-                }
-            }
+            Screen::Plain => view.changes(before).iter().for_each(|line| append(line)),
         }
     }
 
     /// Leaves the last view standing and lets lines follow it.
-    pub(crate) fn finish(&mut self, view: &View) {
+    pub(crate) fn finish<V: Shown>(&mut self, view: &V) {
         match self {
             Screen::Panel { term, drawn, last } => {
                 drop(draw(term, drawn, view));
                 (*drawn, *last) = (0, None);
             }
-            Screen::Plain(_) => self.show(view),
+            Screen::Plain => {}
         }
     }
 
@@ -82,7 +84,7 @@ impl Screen {
                 }
                 drop(term.flush());
             }
-            Screen::Plain(_) => append(text),
+            Screen::Plain => append(text),
         }
     }
 }
@@ -100,10 +102,10 @@ fn append(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
-fn draw(term: &Term, drawn: &mut usize, view: &View) -> std::io::Result<()> {
+fn draw<V: Shown>(term: &Term, drawn: &mut usize, view: &V) -> std::io::Result<()> {
     let (rows, columns) = term.size();
     // The last row stays free for the cursor, the last column so that no terminal wraps.
-    let lines = panel(view, usize::from(columns).saturating_sub(1), usize::from(rows).saturating_sub(1));
+    let lines = view.panel(usize::from(columns).saturating_sub(1), usize::from(rows).saturating_sub(1));
     term.move_cursor_up(*drawn)?;
     for Line { text, tone } in &lines {
         term.clear_line()?;

@@ -12,6 +12,9 @@ use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 
 use crate::access::Resources;
+use crate::guest::Guest;
+use crate::render::seconds;
+use crate::stage::Moment;
 
 /// How long EC2 waits after a notice (EC2 User Guide, *Spot Instance interruption notices*), seconds.
 const NOTICE_SECONDS: i64 = 120;
@@ -103,15 +106,8 @@ impl Observed {
     }
 }
 
-/// What the guest has done so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Writing {
-    pub(crate) writes: u64,
-    pub(crate) now: bool,
-}
-
-/// Puts a view together; `start` is the moment that times are counted from.
-pub(crate) fn view(seen: &Observed, start: Timestamp, stage: &str, guest: Writing) -> View {
+/// Puts a view together.
+pub(crate) fn view(seen: &Observed, Moment { start, stage }: Moment<'_>, guest: &Guest) -> View {
     let record = seen.record.as_ref();
     let thing = |id: &str, state: &str| Thing { id: id.to_owned(), state: state.to_owned() };
     View {
@@ -130,8 +126,8 @@ pub(crate) fn view(seen: &Observed, start: Timestamp, stage: &str, guest: Writin
         instances: (seen.resources.instances.iter())
             .map(|i| thing(&i.instance_id, &i.instance_state.name))
             .collect(),
-        writes: guest.writes,
-        writing: guest.now,
+        writes: guest.acknowledged,
+        writing: guest.writing,
         steps: steps(&seen.journal, record, start, seen.now),
         snapshots: (seen.resources.snapshots.iter())
             .map(|s| Snapshot {
@@ -155,11 +151,6 @@ fn market(market: Market) -> &'static str {
         Market::Spot => "spot",
         Market::OnDemand => "on-demand",
     }
-}
-
-/// Whole seconds from one moment to another; a part of a second does not count, as in the record.
-pub(crate) fn seconds(from: Timestamp, to: Timestamp) -> i64 {
-    to.duration_since(from).as_secs()
 }
 
 /// The stays in phases that a journal tells of; the record knows the cycle of the present one.
@@ -194,7 +185,7 @@ fn steps(journal: &[Entry], record: Option<&Record>, start: Timestamp, now: Time
 }
 
 /// What the node waits for, in words.
-fn waiting(seen: &Observed) -> String {
+pub(crate) fn waiting(seen: &Observed) -> String {
     let Some(record) = &seen.record else { return "config-change to read the new item".to_owned() };
     if let Some(blocked) = &record.blocked {
         return format!("blocked: {} ({})", blocked.message, blocked.remedy);

@@ -3,9 +3,10 @@
 //! Pure. A proof says the exact values it rests on, so that a person can check it; it never passes because something
 //! could not be read: nothing is not equal to nothing here.
 
+use super::view::Thing;
 use crate::access::Contents;
+use crate::proof::{Proof, listed, same};
 use crate::render::grouped;
-use crate::view::Thing;
 
 /// Own events of one survived interruption, in order.
 pub(crate) const EVENTS: [&str; 5] =
@@ -61,23 +62,6 @@ pub(crate) struct Evidence {
     pub(crate) events: Vec<String>,
 }
 
-/// One claim and whether it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
-    pub(crate) holds: bool,
-    pub(crate) claim: &'static str,
-    /// The values it rests on.
-    pub(crate) values: String,
-}
-
-impl Proof {
-    /// The proof as a line, readable without colour.
-    pub(crate) fn line(&self) -> String {
-        let (mark, word) = if self.holds { ("✓", "proven") } else { ("✗", "FAILED") };
-        format!("{mark} {word}  {}: {}", self.claim, self.values)
-    }
-}
-
 /// Judges everything.
 pub(crate) fn judge(e: &Evidence) -> Vec<Proof> {
     vec![
@@ -91,14 +75,6 @@ pub(crate) fn judge(e: &Evidence) -> Vec<Proof> {
         nothing_else(e),
         events(e),
     ]
-}
-
-fn same(before: &str, after: &str) -> bool {
-    !before.is_empty() && before == after
-}
-
-fn listed(ids: &[String]) -> String {
-    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
 }
 
 fn address(e: &Evidence) -> Proof {
@@ -250,10 +226,9 @@ mod tests {
     #[test]
     fn a_good_recovery_proves_everything() {
         assert_eq!(failed(|_| {}), Vec::<&str>::new());
-        let lines: Vec<_> = judge(&good()).iter().map(Proof::line).collect();
         assert_eq!(
-            lines[2],
-            "✓ proven  no write lost: 1,234 acknowledged before shutdown, 1,234 on the new root"
+            judge(&good())[2].line(3),
+            "✓ proven  3  no write lost: 1,234 acknowledged before shutdown, 1,234 on the new root"
         );
     }
 
@@ -279,7 +254,7 @@ mod tests {
     #[test]
     fn nothing_read_proves_nothing() {
         assert!(judge(&Evidence::default()).iter().all(|proof| !proof.holds));
-        let line = judge(&Evidence::default())[2].line();
-        assert!(line.starts_with("✗ FAILED  no write lost: 0 acknowledged"), "{line}");
+        let line = judge(&Evidence::default())[2].line(3);
+        assert!(line.starts_with("✗ FAILED  3  no write lost: 0 acknowledged"), "{line}");
     }
 }
