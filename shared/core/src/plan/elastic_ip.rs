@@ -138,7 +138,8 @@ pub(super) fn take_off(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then
     let held = address.and_then(|address| address.association.as_ref());
     let own = held.filter(|held| held.interface.as_ref().is_some_and(|it| interface::is_kept(draft, it)));
     if let Some(own) = own {
-        if draft.record.address_not_before.is_some_and(|until| until > draft.now()) {
+        if let Some(until) = draft.record.address_not_before.filter(|until| *until > draft.now()) {
+            draft.appoint(until.duration_since(draft.now()));
             return None;
         }
         let (allocation, association) = (known.allocation_id, own.id.clone());

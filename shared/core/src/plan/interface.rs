@@ -61,12 +61,18 @@ pub(super) fn give_up(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then>
         Some(facts) if facts.state == InterfaceState::Available => {
             Some(draft.clear_away(Step::FreeAddress { interface: kept.eni_id, address: kept.private_ip }))
         }
-        Some(_) => None,
+        Some(_) => {
+            // Whoever is to have the address waits for it.
+            draft.appoint(limits::NEXT_TICK);
+            None
+        }
         None => {
             let since = missing_since(draft);
             if draft.now().duration_since(since) >= limits::QUIET {
                 draft.note(format!("{} is gone, and its address {} is free", kept.eni_id, kept.private_ip));
                 draft.record.network = None;
+            } else {
+                draft.appoint(limits::NEXT_TICK);
             }
             None
         }

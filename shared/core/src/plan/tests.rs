@@ -1,6 +1,8 @@
 //! What comes next, for the moments in which a wrong answer would cost an instance or a byte.
 
+mod elastic_ip;
 mod ending;
+mod interface;
 mod launching;
 mod living;
 mod purging;
