@@ -351,6 +351,57 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_a_group_wishes_is_no_edit_and_is_not_refused() {
+        let member = |state: &str| config(json!({"group": "ring", "desiredState": state}));
+        let silent = json!({"group": "ring"});
+        for state in DesiredState::ALL {
+            for record in [None, Some(&ended(Phase::Gone, Deallocated)), Some(&ended(Phase::Gone, Released))]
+            {
+                assert_eq!(check(record, &member(state.as_str()), &silent), [], "{state:?}");
+            }
+        }
+        let said = json!({"group": "ring", "desiredState": "released"});
+        assert_eq!(check(None, &member("released"), &said).len(), 1, "its own word is one");
+        let lowered = config(json!({"group": "ring", "recycle": 1}));
+        assert_eq!(check(Some(&node(Phase::Running, json!({"recycle": 3}))), &lowered, &silent).len(), 1);
+    }
+
+    #[test]
+    fn a_member_is_in_force_only_with_what_its_group_says_now() {
+        let mut record = node(Phase::Running, json!({"group": "ring"}));
+        record.config.share = Some("s1".into());
+        assert!(is_in_force(&record, "h1", Some("s1"), Running));
+        for share in [Some("s2"), None] {
+            assert!(!is_in_force(&record, "h1", share, Running), "{share:?}");
+        }
+        record.config.share = None;
+        assert!(!is_in_force(&record, "h1", Some("s1"), Running), "it has only just joined");
+        record.phase = Phase::Purging;
+        assert!(is_in_force(&record, "h1", Some("s1"), Running), "past every edit");
+    }
+
+    #[test]
+    fn a_member_is_replaced_for_what_its_group_asks_after_it_joined_and_not_for_what_was_asked_before() {
+        let asked = |group: &str, roll: u32| {
+            let mut accepted = accepted("h2", json!({"group": group}));
+            accepted.config.roll = roll;
+            accepted
+        };
+        let mut record = node(Phase::Running, json!({}));
+        put_in_force(&mut record, asked("ring", 7), now());
+        assert_eq!((record.rolled, record.is_unwanted()), (7, false), "it joins");
+        put_in_force(&mut record, asked("ring", 8), now());
+        assert_eq!((record.rolled, record.is_unwanted()), (7, true));
+        put_in_force(&mut record, asked("other", 3), now());
+        assert_eq!((record.rolled, record.is_unwanted()), (3, false), "it joins another one");
+        put_in_force(&mut record, accepted("h3", json!({})), now());
+        assert_eq!((record.rolled, record.is_unwanted()), (0, false), "it leaves");
+        let mut first = node(Phase::New, json!({"group": "ring"}));
+        put_in_force(&mut first, asked("ring", 9), now());
+        assert!(!first.is_unwanted(), "a first instance is not replaced at once");
+    }
+
+    #[test]
     fn an_older_recovery_point_is_accepted_once_and_only_while_one_is_missing() {
         let snapshot = |n: u32| json!({"restoreFrom": format!("snap-{n}")});
         let mut record = node(Phase::Launching, json!({}));

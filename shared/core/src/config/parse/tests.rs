@@ -1,5 +1,7 @@
 //! What is read of an item, and everything that is said of one that is wrong.
 
+mod group;
+
 use serde_json::json;
 
 use super::*;
