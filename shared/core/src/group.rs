@@ -116,7 +116,7 @@ pub struct Member {
     /// Whether its interface is to go, so that its successor can have the address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frees_address: bool,
-    /// Whether its address went to a successor that has run: it is given another one.
+    /// Whether its address went to another member, which goes on having it: it is given another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost_address: bool,
 }
@@ -144,6 +144,8 @@ impl GroupRecord {
         if self.removed {
             for member in self.members.iter_mut().filter(|member| !member.given_up) {
                 member.wish = DesiredState::Paused;
+                let is_in_pool = |one: &AllocationId| config.part.elastic_ips.contains(one);
+                member.elastic_ip = member.elastic_ip.take().filter(is_in_pool);
             }
         }
         self.config = config;

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::share::{asks_for, is_kept};
 use super::{GroupRecord, Member, roll};
 use crate::config::DesiredState::{self, Deallocated, Paused, Released, Running};
-use crate::ids::{AllocationId, NodeName};
+use crate::ids::NodeName;
+use crate::limits;
 use crate::phase::Phase;
 use crate::record::Record;
 
@@ -50,8 +51,11 @@ pub fn plan(record: GroupRecord, seen: Seen<'_>) -> Plan {
         draft.judge();
         draft.fill_the_pool();
         draft.drop_surplus();
+        draft.free_addresses();
         draft.fill_capacity();
         draft.hand_out_elastic_ips();
+        // Who was given up before its item was put has never been anything.
+        draft.record.members.retain(|member| !(member.given_up && member.made && !member.item_put));
         roll::advance(&mut draft);
         draft.tell();
     }
@@ -68,6 +72,11 @@ pub(super) struct Draft<'a> {
 impl Draft<'_> {
     pub(super) fn note(&mut self, what: String) {
         self.notes.push(what);
+    }
+
+    /// Notes something of a member.
+    pub(super) fn note_of(&mut self, at: usize, what: impl std::fmt::Display) {
+        self.notes.push(format!("{} {what}", self.record.members[at].name));
     }
 
     fn item(&self, member: &Member) -> Option<&Value> {
@@ -94,17 +103,32 @@ impl Draft<'_> {
         self.record_of(member).is_some_and(|record| record.launched)
     }
 
+    /// The address that a member's interface has.
+    fn kept_address(&self, member: &Member) -> Option<Ipv4Addr> {
+        self.record_of(member).and_then(|record| record.network.as_ref()).map(|network| network.private_ip)
+    }
+
     /// The address that a member has, or is to have.
     fn address_of(&self, member: &Member) -> Option<Ipv4Addr> {
-        let kept = self.record_of(member).and_then(|record| record.network.as_ref());
-        if let Some(network) = kept {
-            return Some(network.private_ip);
+        let kept = self.kept_address(member);
+        if kept.is_some() || member.lost_address {
+            return kept;
         }
-        if member.lost_address {
-            return None;
-        }
-        let said = self.item(member).and_then(|item| item.pointer("/persist/network/privateIp"));
-        said.and_then(Value::as_str).and_then(|text| text.parse().ok()).or(member.private_ip)
+        self.asked_address(member)
+    }
+
+    /// The address that a member is to have by its item, or was made for.
+    fn asked_address(&self, member: &Member) -> Option<Ipv4Addr> {
+        let Some(item) = self.item(member) else { return member.private_ip };
+        // The item counts, also where it is not what the group would have written.
+        let said = item.pointer("/persist/network/privateIp").filter(|said| !said.is_null())?;
+        said.as_str().and_then(|text| text.parse().ok()).or(member.private_ip)
+    }
+
+    /// Whether a member can be given up for another's sake: the group made it, it has never been sent on its
+    /// way, and the operator has not asked for it.
+    fn can_go(&self, member: &Member) -> bool {
+        member.made && !member.given_up && !self.was_launched(member) && self.own_word(member).is_none()
     }
 
     fn living(&self) -> impl Iterator<Item = &Member> {
@@ -115,10 +139,12 @@ impl Draft<'_> {
     fn list(&mut self) {
         let seen = self.seen;
         let (group, before) = (self.record.name.clone(), self.record.members.len());
+        let is_removed = self.record.removed;
         let is_left = |member: &Member| match seen.items.get(&member.name) {
             Some(item) => item["group"] == group.as_str(),
             None => {
-                let is_coming = member.made && !member.item_put && !seen.taken.contains(&member.name);
+                let is_coming =
+                    !is_removed && member.made && !member.item_put && !seen.taken.contains(&member.name);
                 let lives = seen.records.get(&member.name).is_some_and(|record| {
                     record.phase != Phase::Gone && record.config().group.as_ref() == Some(&group)
                 });
@@ -141,25 +167,25 @@ impl Draft<'_> {
             }
             if group.could_name(node) {
                 let number = node.as_str().rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-                self.record.last_number = self.record.last_number.max(number);
+                // A number far ahead is passed over when its turn comes, or none might be left.
+                if number <= self.record.last_number.saturating_add(limits::CAPACITY_MAX) {
+                    self.record.last_number = self.record.last_number.max(number);
+                }
             }
             let runs = seen.records.get(node).is_some_and(|record| record.goal == Running);
-            let place = self.next_place();
-            self.note(format!("{node} joins: its item names the group"));
-            let wish = if runs { Running } else { Paused };
-            self.record.members.push(Member { item_put: true, ..member(node.clone(), wish, place) });
+            let (wish, place) = (if runs { Running } else { Paused }, self.next_place());
             let recycle = self.record.config.part.recycle;
-            if let Some(joined) = self.record.members.last_mut() {
-                joined.recycle = recycle;
-            }
+            self.note(format!("{node} joins: its item names the group"));
+            let joined = Member { item_put: true, recycle, ..member(node.clone(), wish, place) };
+            self.record.members.push(joined);
         }
     }
 
-    /// With the group all its members go.
+    /// With the group all its members go. Each is given its own Elastic IP address again should the group
+    /// be put back.
     fn give_all_up(&mut self) {
         for member in &mut self.record.members {
             member.wish = Deallocated;
-            member.elastic_ip = None;
         }
         self.record.roll = None;
         self.record.notices.clear();
@@ -171,27 +197,23 @@ impl Draft<'_> {
             let member = &self.record.members[at];
             let asks = match self.item(member) {
                 Some(item) => asks_for(item).is_none_or(is_kept(member.wish)),
-                None => !member.item_put || self.is_awaited(member),
+                None => !member.given_up && (!member.item_put || self.is_awaited(member)),
             };
+            // The operator's word is in force before anybody takes the place.
+            let is_settled =
+                self.record_of(member).is_none_or(|record| matches!(record.goal, Deallocated | Released));
             match (member.given_up, asks) {
-                (false, false) => {
-                    // The operator's word is in force before anybody takes the place.
-                    let is_settled = self
-                        .record_of(member)
-                        .is_none_or(|record| matches!(record.goal, Deallocated | Released));
-                    if is_settled {
-                        let name = member.name.clone();
-                        self.note(format!("{name} is given up"));
-                        let member = &mut self.record.members[at];
-                        member.given_up = true;
-                        member.elastic_ip = None;
-                        if member.wish == Running {
-                            member.wish = Paused;
-                        }
+                (false, false) if is_settled => {
+                    self.note_of(at, "is given up");
+                    let member = &mut self.record.members[at];
+                    member.given_up = true;
+                    member.elastic_ip = None;
+                    if member.wish == Running {
+                        member.wish = Paused;
                     }
                 }
                 (true, true) => self.place_again(at),
-                (false, true) | (true, false) => {}
+                (false, _) | (true, false) => {}
             }
         }
     }
@@ -201,25 +223,31 @@ impl Draft<'_> {
         self.record_of(member).is_some_and(|record| !matches!(record.goal, Deallocated | Released))
     }
 
-    /// Takes a member back that was given up: with its address, unless a successor has run on it.
+    /// Takes a member back that was given up: with its address, unless somebody else has it now who cannot
+    /// be asked to give it up.
     fn place_again(&mut self, at: usize) {
-        let address = self.record.members[at].private_ip.filter(|_| self.record.members[at].frees_address);
-        let successor = address.and_then(|address| {
-            let is_other = |(n, member): &(usize, &Member)| {
-                *n != at && !member.given_up && self.address_of(member) == Some(address)
-            };
-            self.record.members.iter().enumerate().find(is_other).map(|(n, _)| n)
+        let kept = self.kept_address(&self.record.members[at]);
+        let address = kept.or_else(|| self.asked_address(&self.record.members[at]));
+        let successor = address.and_then(|_| {
+            let others = (0..self.record.members.len()).filter(|n| *n != at);
+            let mut others = others.filter(|n| !self.record.members[*n].given_up);
+            others.find(|n| self.address_of(&self.record.members[*n]) == address)
         });
-        let name = self.record.members[at].name.clone();
-        let has_run = successor.is_some_and(|n| self.was_launched(&self.record.members[n]));
-        if let Some(n) = successor.filter(|_| !has_run) {
+        let gives_way = successor.is_some_and(|n| self.can_go(&self.record.members[n]));
+        let has_it = kept.is_some() && kept == address;
+        if let Some(n) = successor.filter(|_| gives_way) {
+            let name = &self.record.members[at].name;
             self.give_up(n, &format!("{name} is back, and it has never run"));
+        } else if let Some(n) = successor.filter(|_| has_it) {
+            self.record.members[n].lost_address = true;
         }
-        self.note(format!("{name} is wanted back"));
+        self.note_of(at, "is wanted back");
+        let is_taken = successor.is_some() && !gives_way && !has_it;
         let member = &mut self.record.members[at];
         member.given_up = false;
         member.frees_address = false;
-        member.lost_address |= has_run;
+        // One that was given another address keeps that one.
+        member.lost_address = is_taken || (member.lost_address && kept.is_some());
         if member.wish == Deallocated {
             member.wish = Paused;
         }
@@ -232,8 +260,7 @@ impl Draft<'_> {
         member.given_up = true;
         member.frees_address = true;
         member.elastic_ip = None;
-        let name = member.name.clone();
-        self.note(format!("{name} is deallocated: {why}"));
+        self.note_of(at, format!("is deallocated: {why}"));
     }
 
     /// Makes a paused member for every address of the pool that has none.
@@ -242,29 +269,38 @@ impl Draft<'_> {
             if self.living().any(|member| self.address_of(member) == Some(address)) {
                 continue;
             }
-            for member in &mut self.record.members {
-                if member.given_up && member.private_ip == Some(address) {
-                    member.frees_address = true;
-                }
-            }
             self.make(Some(address), Paused);
         }
     }
 
-    /// Gives up members that were made for an address which is in the pool no more, and that never ran.
+    /// Has those who were given up give back the addresses that others are to have.
+    fn free_addresses(&mut self) {
+        let wanted: BTreeSet<Ipv4Addr> = self.living().filter_map(|member| self.address_of(member)).collect();
+        for at in 0..self.record.members.len() {
+            let member = &self.record.members[at];
+            if member.given_up && self.address_of(member).is_some_and(|address| wanted.contains(&address)) {
+                self.record.members[at].frees_address = true;
+            }
+        }
+    }
+
+    /// Gives up members that were made for an address and never ran: it is in the pool no more, or it is the
+    /// one that AWS picked for another member before it could be held for this one.
     fn drop_surplus(&mut self) {
         for at in 0..self.record.members.len() {
             let member = &self.record.members[at];
-            let in_pool = member
-                .private_ip
-                .is_none_or(|address| self.record.config.part.private_ips.contains(&address));
-            let surplus = member.made
-                && !member.given_up
-                && !in_pool
-                && !self.was_launched(member)
-                && self.own_word(member).is_none();
-            if surplus {
+            let made_for = member.private_ip.filter(|_| self.can_go(member));
+            let Some(address) = made_for.filter(|one| self.address_of(member) == Some(*one)) else {
+                continue;
+            };
+            if !self.record.config.part.private_ips.contains(&address) {
                 self.give_up(at, "its address is in the pool no more, and it has never run");
+                continue;
+            }
+            let is_held = |other: &&Member| self.kept_address(other) == Some(address);
+            let holder = self.living().find(is_held).map(|holder| holder.name.clone());
+            if let Some(holder) = holder.filter(|holder| *holder != member.name) {
+                self.give_up(at, &format!("{holder} has its address, and it has never run"));
             }
         }
     }
@@ -276,18 +312,16 @@ impl Draft<'_> {
         let mut running: Vec<usize> = self.at(|member| member.wish == Running);
         while running.len() > capacity {
             let Some(at) = running.pop() else { break };
-            let name = self.record.members[at].name.clone();
             self.record.members[at].wish = Paused;
-            self.note(format!("{name} is paused: the capacity is {capacity}"));
+            self.note_of(at, format!("is paused: the capacity is {capacity}"));
         }
         for at in self.candidates() {
             if running.len() >= capacity {
                 return;
             }
             running.push(at);
-            let name = self.record.members[at].name.clone();
             self.record.members[at].wish = Running;
-            self.note(format!("{name} is resumed: the capacity is {capacity}"));
+            self.note_of(at, format!("is resumed: the capacity is {capacity}"));
         }
         for _ in running.len()..capacity {
             self.make(None, Running);
@@ -302,7 +336,6 @@ impl Draft<'_> {
     /// Who may be resumed, in this order: those that the operator runs anyway, those of the pool in its
     /// order, the rest by age. Whoever the operator paused stays paused.
     fn candidates(&self) -> Vec<usize> {
-        let pool = &self.record.config.part.private_ips;
         let mut found: Vec<(bool, usize, usize)> = Vec::new();
         for at in self.at(|member| member.wish == Paused) {
             let member = &self.record.members[at];
@@ -311,12 +344,16 @@ impl Draft<'_> {
                 Some(Paused | Deallocated | Released) => continue,
                 None => false,
             };
-            let address = self.address_of(member);
-            let rank = pool.iter().position(|one| Some(*one) == address).unwrap_or(pool.len());
-            found.push((!runs_anyway, rank, at));
+            found.push((!runs_anyway, self.rank(member), at));
         }
         found.sort_unstable();
         found.into_iter().map(|(_, _, at)| at).collect()
+    }
+
+    /// The place of a member's address in the pool; after all of them if it has none of it.
+    fn rank(&self, member: &Member) -> usize {
+        let (pool, address) = (&self.record.config.part.private_ips, self.address_of(member));
+        pool.iter().position(|one| Some(*one) == address).unwrap_or(pool.len())
     }
 
     fn make(&mut self, address: Option<Ipv4Addr>, wish: DesiredState) {
@@ -354,17 +391,25 @@ impl Draft<'_> {
         (0..turns).min_by_key(|turn| taken(*turn)).unwrap_or(0)
     }
 
+    /// The Elastic IP address that the operator names in a member's own item.
+    fn own_elastic_ip(&self, member: &Member) -> Option<&Value> {
+        let own = self.item(member)?.pointer("/persist/network/elasticIp")?;
+        (!own.is_null()).then_some(own)
+    }
+
     /// Hands an Elastic IP address to each member that runs and has none, in order; each keeps its own
-    /// until it is given up.
+    /// until it is given up, or the operator names another one for it.
     fn hand_out_elastic_ips(&mut self) {
-        let held: BTreeSet<AllocationId> =
-            self.living().filter_map(|member| member.elastic_ip.clone()).collect();
-        let pool = self.record.config.part.elastic_ips.clone();
-        let mut free = pool.into_iter().filter(|one| !held.contains(one));
-        for at in self.without_elastic_ip() {
-            let Some(one) = free.next() else { break };
-            let name = self.record.members[at].name.clone();
-            self.note(format!("{name} gets {one}"));
+        for at in self.at(|member| member.elastic_ip.is_some() && self.own_elastic_ip(member).is_some()) {
+            self.record.members[at].elastic_ip = None;
+        }
+        let named = self.living().filter_map(|member| self.own_elastic_ip(member)?.as_str());
+        let handed_out = self.living().filter_map(|member| Some(member.elastic_ip.as_ref()?.as_str()));
+        let held: BTreeSet<&str> = named.chain(handed_out).collect();
+        let mut pool = self.record.config.part.elastic_ips.clone();
+        pool.retain(|one| !held.contains(one.as_str()));
+        for (at, one) in self.without_elastic_ip().into_iter().zip(pool) {
+            self.note_of(at, format!("gets {one}"));
             self.record.members[at].elastic_ip = Some(one);
         }
     }
@@ -374,16 +419,11 @@ impl Draft<'_> {
         if self.record.config.part.elastic_ips.is_empty() {
             return Vec::new();
         }
-        let pool = &self.record.config.part.private_ips;
         let lacks = |member: &Member| {
-            let own = self.item(member).and_then(|item| item.pointer("/persist/network/elasticIp"));
-            member.elastic_ip.is_none() && own.is_none() && self.is_to_run(member)
+            member.elastic_ip.is_none() && self.own_elastic_ip(member).is_none() && self.is_to_run(member)
         };
         let mut found = self.at(lacks);
-        found.sort_by_key(|at| {
-            let address = self.address_of(&self.record.members[*at]);
-            pool.iter().position(|one| Some(*one) == address).unwrap_or(pool.len())
-        });
+        found.sort_by_key(|at| self.rank(&self.record.members[*at]));
         found
     }
 
@@ -412,7 +452,7 @@ impl Draft<'_> {
         let lost = self.at(|member| member.lost_address);
         if !lost.is_empty() {
             notices.push(format!(
-                "persist.network.privateIpPool: {} came back after a successor had run on the address: another one",
+                "persist.network.privateIpPool: {} came back when the address was another member's: it gets another one",
                 names(&lost)
             ));
         }

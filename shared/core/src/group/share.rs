@@ -35,7 +35,7 @@ impl Share {
             wish: member.wish,
             overrides: record.removed,
             recycle: member.recycle,
-            elastic_ip: member.elastic_ip.clone(),
+            elastic_ip: member.elastic_ip.clone().filter(|_| !record.removed),
             place: member.place,
             frees_address: member.frees_address,
             lost_address: member.private_ip.filter(|_| member.lost_address),
@@ -72,7 +72,10 @@ impl Share {
                 network.remove("privateIp");
             }
             if let Some(own) = &self.elastic_ip {
-                network.entry("elasticIp").or_insert_with(|| Value::from(own.as_str()));
+                let said = network.entry("elasticIp").or_insert(Value::Null);
+                if said.is_null() {
+                    *said = Value::from(own.as_str());
+                }
             }
         }
         whole
@@ -107,8 +110,7 @@ impl Share {
         let mut notices = Vec::new();
         if let Some(address) = self.lost_address {
             notices.push(format!(
-                "persist.network.privateIp: {address} belongs to another member now, which has run: this one gets \
-                 another address"
+                "persist.network.privateIp: {address} belongs to another member now: this one gets another address"
             ));
         }
         let own = item.get("desiredState").is_some_and(|state| !state.is_null());
