@@ -74,7 +74,11 @@ impl Walk {
                 self.deleted.insert(name, item);
             }
             (8, _) => {
-                if let Some((name, item)) = self.deleted.pop_first() {
+                // Once nothing is left of a node, its item is like any other that the operator writes: one that
+                // names an address which another member has is refused.
+                let back =
+                    self.deleted.pop_first().filter(|(name, _)| self.world.group.member(name).is_some());
+                if let Some((name, item)) = back {
                     self.story.push(format!("{name} put back"));
                     self.world.items.entry(name).or_insert(item);
                 }

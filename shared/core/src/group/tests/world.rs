@@ -157,10 +157,10 @@ impl World {
             }
             let share = self.group.share(&record.name);
             let is_given_up = self.group.member(&record.name).is_some_and(|member| member.given_up);
-            if let Some(share) = share.filter(|_| is_given_up && !record.phase.is_final()) {
-                if record.config.share.as_ref() != Some(&share.hash()) {
-                    share.impose(record, self.now);
-                }
+            let is_told = |share: &Share| record.config.share.as_ref() == Some(&share.hash());
+            let is_due = is_given_up && !record.phase.is_final();
+            if let Some(share) = share.filter(|share| is_due && !is_told(share)) {
+                share.impose(record, self.now);
             }
         }
     }
@@ -217,7 +217,7 @@ impl World {
         }
         self.holders.insert(address, record.name.to_string());
         record.network = Some(Network {
-            eni_id: InterfaceId::new(&format!("eni-{address}")),
+            eni_id: InterfaceId::new(format!("eni-{address}")),
             private_ip: address,
             subnet_id: SubnetId::new("subnet-1"),
             zone: "us-east-1a".into(),
