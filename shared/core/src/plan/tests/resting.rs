@@ -127,6 +127,31 @@ fn a_node_whose_item_does_not_agree_is_not_purged() {
 }
 
 #[test]
+fn a_member_is_purged_only_if_its_item_and_its_group_agree() {
+    let own = json!({"id": "node#db", "group": "ring"});
+    let mut record = rests(DesiredState::Deallocated);
+    record.config.hash = config::hash(&own);
+    record.config.share = Some("s1".into());
+    for (wish, share, accepted, purged) in [
+        ("deallocated", Some("s1"), true, true),
+        ("paused", Some("s1"), true, false),
+        ("deallocated", Some("s2"), true, false),
+        ("deallocated", None, true, false),
+        ("deallocated", Some("s1"), false, false),
+    ] {
+        let mut item = own.clone();
+        item["_status"] = json!({"accepted": accepted, "configHash": config::hash(&own)});
+        let whole = json!({"desiredState": wish});
+        let facts = ItemFacts { item, whole, share: share.map(str::to_owned) };
+        let plan = decide(record.clone(), OVER, |seen| {
+            kept(seen);
+            seen.item = Some(facts.clone());
+        });
+        assert_eq!(plan.record.phase == Phase::Purging, purged, "{wish} {share:?} {accepted}");
+    }
+}
+
+#[test]
 fn an_edit_that_ends_the_retention_is_told_of_first() {
     let mut record = rests(DesiredState::Deallocated);
     record.purge_not_before = Some(at(OVER + 60));
