@@ -235,7 +235,7 @@ fn address_failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
     let rest = if passes { limits::RETRY_SOON } else { limits::LADDER_REST };
     draft.record.address_not_before = Some(draft.after(rest));
     if !passes {
-        elastic_ip::trouble(draft, refusal_code(step), failure.to_string());
+        draft.mark(refusal_code(step), failure.to_string(), elastic_ip::REMEDY);
     }
 }
 

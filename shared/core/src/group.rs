@@ -39,6 +39,9 @@ pub struct GroupRecord {
     pub updated_at: Timestamp,
     /// The last accepted config.
     pub config: AcceptedGroup,
+    /// The generation in which it was put in force.
+    #[serde(default)]
+    pub in_force_since: u64,
     /// Its members, the oldest first.
     #[serde(default)]
     pub members: Vec<Member>,
@@ -130,6 +133,7 @@ impl GroupRecord {
             name,
             updated_at: now,
             config,
+            in_force_since: 0,
             members: Vec::new(),
             last_number: 0,
             absent_since: None,
@@ -139,16 +143,17 @@ impl GroupRecord {
         }
     }
 
-    /// Puts an accepted config in force. Members that were given up with the group are wanted back.
+    /// Puts an accepted config in force. After a removal the members are wished what they were before it.
     pub fn put_in_force(&mut self, config: AcceptedGroup) {
         if self.removed {
-            for member in self.members.iter_mut().filter(|member| !member.given_up) {
-                member.wish = DesiredState::Paused;
+            // An address that was taken out meanwhile may be another's by now.
+            for member in &mut self.members {
                 let is_in_pool = |one: &AllocationId| config.part.elastic_ips.contains(one);
                 member.elastic_ip = member.elastic_ip.take().filter(is_in_pool);
             }
         }
         self.config = config;
+        self.in_force_since = self.generation + 1;
         self.absent_since = None;
         self.removed = false;
     }

@@ -245,6 +245,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Marks the node as [`Draft::block`] does, and lets it go on.
+    pub(crate) fn mark(&mut self, code: &str, message: String, remedy: &str) {
+        let not_before = self.record.not_before;
+        self.block(code, message, remedy, limits::LADDER_REST);
+        self.record.not_before = not_before;
+    }
+
     /// Lifts a block, now that something has gone well. A removal is confirmed by nothing that AWS does, and an
     /// Elastic IP address is not had because something else was.
     pub(crate) fn unblock(&mut self) {

@@ -65,10 +65,7 @@ fn unconfirmed(draft: &mut Draft<'_>, many: usize) {
     let remedy = format!(
         "Put the items back; or, if they were deleted on purpose, set confirmRemoval to {many} in the item \"settings\""
     );
-    // A mark, and no pause: whatever the node has to do goes on.
-    let (not_before, retry) = (draft.record.not_before, limits::LADDER_REST);
-    draft.block("removal-unconfirmed", message, &remedy, retry);
-    draft.record.not_before = not_before;
+    draft.mark("removal-unconfirmed", message, &remedy);
 }
 
 fn confirmed(draft: &mut Draft<'_>) {

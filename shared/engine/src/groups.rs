@@ -29,8 +29,8 @@ pub(crate) struct Known {
     pub(crate) groups: BTreeMap<GroupName, GroupRecord>,
     /// The records of their members.
     pub(crate) records: BTreeMap<NodeName, Record>,
-    /// Members whose items were put only now, or whose item is gone and whose group has a word for them.
-    pub(crate) to_judge: Vec<NodeName>,
+    /// Members whose items were put only now, by their groups.
+    pub(crate) to_judge: Vec<(GroupName, Vec<NodeName>)>,
 }
 
 impl Known {
@@ -90,7 +90,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let facts = Facts { items: own, all_items: true, records, taken };
         let (record, put) = self.decide(record, &facts).await?;
         self.tell(&record, items).await?;
-        known.to_judge.extend(put);
+        known.to_judge.push((record.name.clone(), put));
         for member in record.members.iter().filter(|member| !facts.items.contains_key(&member.name)) {
             self.impose(&record, member, &facts).await?;
         }
@@ -124,11 +124,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(self.write_group(record, generation).await? == Written::Done && is_removed)
     }
 
-    /// Lets one group decide at once, after an edit of its item; the tick would do it within a minute.
-    pub(crate) async fn group_woken(&self, record: GroupRecord) -> Reply<()> {
+    /// Lets one group decide at once, after an edit of its item; the tick would do it within a minute. Returns
+    /// it with the members whose configs are behind.
+    pub(crate) async fn group_woken(&self, record: GroupRecord) -> Reply<(GroupRecord, Vec<NodeName>)> {
         let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
         if suspended || record.config.is_suspended() || record.removed {
-            return Ok(());
+            return Ok((record, Vec::new()));
         }
         let nodes: Vec<NodeName> = record.members.iter().map(|member| member.name.clone()).collect();
         let records = self.records_of(&nodes).await?;
@@ -140,20 +141,27 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let items = items.into_iter().flatten().collect();
         let facts = Facts { items, all_items: false, records, taken: BTreeSet::new() };
         let (record, put) = self.decide(record, &facts).await?;
-        let changed = record.members.iter().filter(|member| {
+        let behind = record.members.iter().filter(|member| {
             let of = facts.records.iter().find(|it| it.name == member.name);
             let share = record.share(&member.name).map(|share| share.hash());
             of.is_none_or(|of| of.config.share != share)
         });
-        let all: BTreeSet<&NodeName> = changed.map(|member| &member.name).chain(&put).collect();
-        for node in all {
+        let behind: BTreeSet<NodeName> = behind.map(|member| member.name.clone()).chain(put).collect();
+        Ok((record, behind.into_iter().collect()))
+    }
+
+    /// Judges members anew whose group has a new word for them; those that time does not suffice for are the
+    /// tick's.
+    pub(crate) async fn judge_members(&self, group: &GroupName, members: Vec<NodeName>) -> Reply<()> {
+        let judged = members.into_iter().map(|node| async move {
             if !self.has_time_for(4) {
-                tracing::info!(group = %record.name, "out of time: the tick judges the other members");
+                tracing::info!(%group, %node, "out of time: left to the tick");
                 return Ok(());
             }
-            Box::pin(self.configure(&node.key())).await?;
-        }
-        Ok(())
+            Box::pin(self.configure(&node.key())).await.map(|_| ())
+        });
+        let judged: Vec<Reply<()>> = stream::iter(judged).buffer_unordered(AT_ONCE).collect().await;
+        judged.into_iter().collect()
     }
 
     /// Decides, writes the decision down, and puts the items of new members. Returns whose were put.

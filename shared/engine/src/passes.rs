@@ -130,10 +130,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let has_groups = !known.groups.is_empty() || common.iter().any(|(id, _)| *id != SETTINGS);
         let known = if has_groups { self.groups_pass(&said).await? } else { known };
         self.judge_all(nodes_said.iter(), &known, tick).await;
-        for node in &known.to_judge {
-            if self.has_time_for(4) {
-                self.configure(&node.key()).await?;
-            }
+        for (group, members) in &known.to_judge {
+            self.judge_members(group, members.clone()).await?;
         }
         let ids: BTreeSet<&str> = said.iter().map(|(id, _)| *id).collect();
         self.removals(nodes, &ids, tick).await

@@ -1,6 +1,6 @@
 //! The codes of `blocked`: those that core can write are those that the runbook explains.
 //!
-//! Decides from the literals in the source: the first argument of `.block(…)`, the `code` of an obstacle,
+//! Decides from the literals in the source: the first argument of `.block(…)` and `.mark(…)`, the `code` of an obstacle,
 //! and everything that `refusal_code` answers.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,9 @@ pub fn written(sources: &[File]) -> BTreeMap<String, (String, usize)> {
     for file in sources.iter().filter(|file| file.is_in("shared/core/src")) {
         let Ok(tokens) = Tokens::read(&file.text) else { continue };
         let tokens = tokens.without_tests();
+        let marks = tokens.first_arguments("mark");
         let found = tokens.first_arguments("block").into_iter().chain(tokens.field_values("code"));
-        for code in found.chain(tokens.body_of("refusal_code").strings()) {
+        for code in found.chain(marks).chain(tokens.body_of("refusal_code").strings()) {
             codes.entry(code.what).or_insert((file.path.clone(), code.line));
         }
     }

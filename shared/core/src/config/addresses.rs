@@ -78,7 +78,7 @@ pub(super) fn check_node(draft: &Draft, referred: &Referred, problems: &mut Vec<
 }
 
 /// Judges the pools of a group.
-pub fn check_pools(draft: &Draft, part: &GroupPart, referred: &Referred) -> Vec<Problem> {
+pub fn check_pools(item: &Value, draft: &Draft, part: &GroupPart, referred: &Referred) -> Vec<Problem> {
     let mut problems = Vec::new();
     let subnets = candidates(draft, referred).unwrap_or_default();
     let room: usize = subnets.iter().map(|subnet| assignable(subnet.cidr)).sum();
@@ -88,15 +88,25 @@ pub fn check_pools(draft: &Draft, part: &GroupPart, referred: &Referred) -> Vec<
         );
         problems.push(problem("persist.network.privateIpPool", &Value::from(part.private_ips.len()), remedy));
     }
-    for (n, address) in part.private_ips.iter().enumerate() {
-        let path = format!("persist.network.privateIpPool[{n}]");
+    for address in &part.private_ips {
+        let path = place(item, "privateIpPool", &address.to_string());
         problems.extend(private_ip(&path, *address, draft, referred));
     }
-    for (n, allocation) in part.elastic_ips.iter().enumerate() {
-        let path = format!("persist.network.elasticIpPool[{n}]");
+    for allocation in &part.elastic_ips {
+        let path = place(item, "elasticIpPool", allocation.as_str());
         problems.extend(elastic_ip(&path, allocation, referred));
     }
     problems
+}
+
+/// Where a value stands in a pool of an item: others before it may not have been read at all.
+fn place(item: &Value, pool: &str, value: &str) -> String {
+    let all = item.pointer(&format!("/persist/network/{pool}")).and_then(Value::as_array);
+    let at = all.and_then(|all| all.iter().position(|one| one == value));
+    match at {
+        Some(at) => format!("persist.network.{pool}[{at}]"),
+        None => format!("persist.network.{pool}"),
+    }
 }
 
 fn private_ip(path: &str, address: Ipv4Addr, draft: &Draft, referred: &Referred) -> Option<Problem> {

@@ -46,7 +46,7 @@ pub fn plan(record: GroupRecord, seen: Seen<'_>) -> Plan {
     let mut draft = Draft { record, seen, notes: Vec::new() };
     draft.list();
     if draft.record.removed {
-        draft.give_all_up();
+        draft.fall_silent();
     } else {
         draft.judge();
         draft.fill_the_pool();
@@ -181,12 +181,9 @@ impl Draft<'_> {
         }
     }
 
-    /// With the group all its members go. Each is given its own Elastic IP address again should the group
-    /// be put back.
-    fn give_all_up(&mut self) {
-        for member in &mut self.record.members {
-            member.wish = Deallocated;
-        }
+    /// With the group all its members go, and nothing is decided. What was wished of each is remembered, should
+    /// the group be put back.
+    fn fall_silent(&mut self) {
         self.record.roll = None;
         self.record.notices.clear();
     }
@@ -436,8 +433,8 @@ impl Draft<'_> {
         let lacking = self.without_elastic_ip();
         if !lacking.is_empty() {
             notices.push(format!(
-                "persist.network.elasticIpPool: too short: {} run(s) without an Elastic IP address; add one, or \
-                 deallocate a member that has one",
+                "persist.network.elasticIpPool: too short: there is none for {}; add one, or deallocate a member that has \
+                 one",
                 names(&lacking)
             ));
         }
@@ -445,14 +442,14 @@ impl Draft<'_> {
         let kept = self.at(|member| member.elastic_ip.as_ref().is_some_and(|one| !pool.contains(one)));
         if !kept.is_empty() {
             notices.push(format!(
-                "persist.network.elasticIpPool: {} keep(s) the Elastic IP address that was taken out, until deallocated",
+                "persist.network.elasticIpPool: what was taken out stays with {} until deallocated",
                 names(&kept)
             ));
         }
         let lost = self.at(|member| member.lost_address);
         if !lost.is_empty() {
             notices.push(format!(
-                "persist.network.privateIpPool: {} came back when the address was another member's: it gets another one",
+                "persist.network.privateIpPool: back to another address, since their own was another member's: {}",
                 names(&lost)
             ));
         }

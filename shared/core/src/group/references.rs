@@ -12,12 +12,13 @@ use crate::ids::{GroupName, NodeName};
 pub fn problems(
     name: &GroupName,
     record: Option<&GroupRecord>,
+    item: &Value,
     (draft, part): (&Draft, &GroupPart),
     referred: &Referred,
     nodes: &[Value],
 ) -> Vec<Problem> {
     let mut problems = check(draft, referred);
-    problems.extend(check_pools(draft, part, referred));
+    problems.extend(check_pools(item, draft, part, referred));
     problems.extend(collision(name, record, nodes));
     problems.extend(lowered(record, part));
     problems

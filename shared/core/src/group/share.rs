@@ -17,7 +17,7 @@ pub struct Share {
     group: GroupName,
     template: Value,
     wish: DesiredState,
-    /// Whether the group is gone: then the wish counts more than the item's own word.
+    /// Whether the group is gone: then nothing else counts.
     overrides: bool,
     recycle: u32,
     elastic_ip: Option<AllocationId>,
@@ -63,8 +63,11 @@ impl Share {
     pub fn complete(&self, item: &Value) -> Value {
         let mut whole = self.template.clone();
         merge(&mut whole, item);
+        name_one_template(&mut whole, item);
         whole.as_object_mut().map(|map| map.remove(config::STATUS));
-        if self.overrides || whole.get("desiredState").is_none_or(Value::is_null) {
+        if self.overrides {
+            whole["desiredState"] = Value::from(DesiredState::Deallocated.as_str());
+        } else if whole.get("desiredState").is_none_or(Value::is_null) {
             whole["desiredState"] = Value::from(self.wish.as_str());
         }
         if let Some(network) = network_of(&mut whole) {
@@ -150,6 +153,17 @@ fn merge(under: &mut Value, over: &Value) {
             }
         }
         (under, over) => *under = over.clone(),
+    }
+}
+
+/// A launch template is named by its id or by its name: the member's way replaces the group's.
+fn name_one_template(whole: &mut Value, item: &Value) {
+    let own = |key: &str| item.pointer("/launch/template").and_then(|it| it.get(key)).is_some();
+    let Some(template) = whole.pointer_mut("/launch/template").and_then(Value::as_object_mut) else { return };
+    for (key, other) in [("id", "name"), ("name", "id")] {
+        if own(key) && !own(other) {
+            template.remove(other);
+        }
     }
 }
 

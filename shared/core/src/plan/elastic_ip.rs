@@ -5,7 +5,6 @@
 
 use super::{Draft, Then, interface};
 use crate::ids::AllocationId;
-use crate::limits;
 use crate::observation::{AddressFacts, InstanceFacts, Observation};
 use crate::phase::Phase;
 use crate::record::{ElasticIp, Network, Record};
@@ -66,7 +65,7 @@ pub(super) fn settle(draft: &mut Draft<'_>, seen: &Observation, facts: &Instance
     }
     let wanted = wanted(&draft.record)?.clone();
     match seen.elastic_ips.get(&wanted) {
-        None => trouble(draft, "elastic-ip-missing", format!("there is no Elastic IP address {wanted}")),
+        None => draft.mark("elastic-ip-missing", format!("there is no Elastic IP address {wanted}"), REMEDY),
         Some(address) => return associate(draft, &network, address),
     }
     None
@@ -104,7 +103,7 @@ fn associate(draft: &mut Draft<'_>, network: &Network, address: &AddressFacts) -
                 "the Elastic IP address {} ({}) is associated with {holder}",
                 address.id, address.public_ip
             );
-            trouble(draft, "elastic-ip-in-use", message);
+            draft.mark("elastic-ip-in-use", message, REMEDY);
             None
         }
     }
@@ -152,14 +151,9 @@ pub(super) fn take_off(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then
     None
 }
 
-/// Marks the node, and lets it go on.
-pub(crate) fn trouble(draft: &mut Draft<'_>, code: &str, message: String) {
-    let not_before = draft.record.not_before;
-    let remedy = "The node runs without it. Disassociate it from there, or name another one in persist.network; it is \
-                  tried again every minute";
-    draft.block(code, message, remedy, limits::LADDER_REST);
-    draft.record.not_before = not_before;
-}
+/// What helps where an address cannot be had.
+pub(crate) const REMEDY: &str = "The node runs without it. Disassociate it from there, or name another one in \
+                                 persist.network; it is tried again every minute";
 
 fn lift(draft: &mut Draft<'_>) {
     if draft.record.blocked.as_ref().is_some_and(|blocked| is_mark(&blocked.code)) {

@@ -39,7 +39,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let mut problems = draft.problems.clone();
         let referred = self.referred(&draft, &part, self.own(&name, record.as_ref()).await?).await?;
         let items = if record.is_none() { self.store.config_items().await? } else { Vec::new() };
-        for problem in references::problems(&name, record.as_ref(), (&draft, &part), &referred, &items) {
+        for problem in references::problems(&name, record.as_ref(), &item, (&draft, &part), &referred, &items)
+        {
             if !super::judge::is_known(&problems, &problem) {
                 problems.push(problem);
             }
@@ -86,21 +87,23 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 return Ok(None);
             }
         }
+        // Decided before it is answered, so that the answer says what the group is short of.
+        let (decided, to_judge) = self.group_woken(next).await?;
         if !says(item, &hash, true, &[]) {
             // Published before it is answered, as a rejection is: a crash in between repeats the same id.
-            self.bus.publish(&[accepted_event(&name, &hash, &next, now)]).await?;
-            self.answer(id, item, true, Vec::<Problem>::new(), next.notices.clone()).await?;
+            self.bus.publish(&[accepted_event(&decided, &hash, now)]).await?;
+            self.answer(id, item, true, Vec::<Problem>::new(), decided.notices.clone()).await?;
         }
-        self.group_woken(next).await?;
+        self.judge_members(&decided.name, to_judge).await?;
         Ok(Some(Configured::Accepted))
     }
 }
 
-fn accepted_event(name: &GroupName, hash: &str, record: &GroupRecord, now: jiff::Timestamp) -> OwnEvent {
+fn accepted_event(group: &GroupRecord, hash: &str, now: jiff::Timestamp) -> OwnEvent {
     let short = &hash[..12.min(hash.len())];
     let detail = Detail {
-        id: format!("{}-accepted-{}-{short}", name.key(), record.generation),
-        group: Some(name.to_string()),
+        id: format!("{}-accepted-{}-{short}", group.name.key(), group.in_force_since),
+        group: Some(group.name.to_string()),
         reason: format!("config {short} accepted"),
         ..Detail::default()
     };

@@ -69,7 +69,7 @@ fn in_pools(addresses: &[&str], allocations: &[&str], account: &Referred) -> Vec
         "persist": {"network": {"privateIpPool": addresses, "elasticIpPool": allocations}}});
     let (draft, part) = parse_group(&item);
     assert_eq!(draft.problems, []);
-    check_pools(&draft, &part, account).into_iter().map(|it| (it.path, it.remedy)).collect()
+    check_pools(&item, &draft, &part, account).into_iter().map(|it| (it.path, it.remedy)).collect()
 }
 
 fn of_node(network: Value, account: &Referred) -> Vec<(String, String)> {

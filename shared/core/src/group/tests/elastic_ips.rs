@@ -36,7 +36,11 @@ fn a_member_that_rests_gets_none_and_one_that_is_paused_keeps_its_own() {
 #[test]
 fn a_shortage_is_told_and_healed_when_the_pool_grows_or_one_is_given_up() {
     let mut world = World::new(group(2, &[], &["eipalloc-1"])).quiet();
-    assert!(world.group.notices[0].contains("too short: ring-2 run"), "{:?}", world.group.notices);
+    assert!(
+        world.group.notices[0].contains("too short: there is none for ring-2;"),
+        "{:?}",
+        world.group.notices
+    );
     world.edit(group(2, &[], &["eipalloc-1", "eipalloc-2"]));
     assert_eq!(held(&world), ["ring-1 eipalloc-1", "ring-2 eipalloc-2"]);
     assert_eq!(world.group.notices, [""; 0]);
@@ -50,10 +54,14 @@ fn one_that_is_taken_out_of_the_pool_stays_with_its_member_until_that_is_dealloc
     let mut world = World::new(group(2, &[], &["eipalloc-1", "eipalloc-2"])).quiet();
     world.edit(group(2, &[], &["eipalloc-2"]));
     assert_eq!(held(&world), ["ring-1 eipalloc-1", "ring-2 eipalloc-2"]);
-    assert!(world.group.notices[0].contains("ring-1 keep"), "{:?}", world.group.notices);
+    assert!(world.group.notices[0].contains("stays with ring-1"), "{:?}", world.group.notices);
     world.say("ring-1", Some("deallocated"));
     assert_eq!(held(&world), ["ring-2 eipalloc-2"]);
-    assert!(world.group.notices[0].contains("too short: ring-3"), "{:?}", world.group.notices);
+    assert!(
+        world.group.notices[0].contains("too short: there is none for ring-3;"),
+        "{:?}",
+        world.group.notices
+    );
 }
 
 #[test]

@@ -106,3 +106,20 @@ fn a_record_reads_back_as_it_was_written() {
     let written = serde_json::to_value(&world.group).unwrap();
     assert_eq!(serde_json::from_value::<GroupRecord>(written).unwrap(), world.group);
 }
+
+#[test]
+fn a_group_put_back_runs_the_members_that_ran_before_and_no_others() {
+    // The pool's order would have the second one run; the first, which is in it no more, ran.
+    let mut world = World::new(group(1, &[11, 12], &[])).quiet();
+    world.edit(group(1, &[12], &[]));
+    let running = |world: &World| {
+        let wished = world.group.members.iter().filter(|it| it.wish == DesiredState::Running);
+        wished.map(|it| it.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(running(&world), ["ring-1"]);
+    let item = world.item.take();
+    world.settle();
+    world.item = item;
+    world.settle();
+    assert_eq!(running(&world), ["ring-1"]);
+}
