@@ -27,8 +27,8 @@ pub use parts::{
 pub use steady::Steady;
 
 /// The schema this code writes. 2: a record may tell of lost data and of rests, which code that knows only
-/// 1 would overlook.
-pub const SCHEMA_VERSION: u32 = 2;
+/// 1 would overlook. 3: it may tell of a group and of public addresses.
+pub const SCHEMA_VERSION: u32 = 3;
 
 fn is_zero(n: &u32) -> bool {
     *n == 0

@@ -4,32 +4,44 @@
 
 use std::path::Path;
 
+use perennial_core::group::GroupRecord;
 use perennial_core::record::{SCHEMA_VERSION, Stored};
 use serde_json::Value;
 
-fn records() -> Vec<(String, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/records");
-    let read = |file: std::io::Result<std::fs::DirEntry>| {
-        let path = file.unwrap().path();
+fn records(folder: &str) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/records").join(folder);
+    let read = |path: std::path::PathBuf| {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
     };
-    std::fs::read_dir(folder).unwrap().map(read).collect()
+    let paths = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    paths.filter(|path| path.is_file()).map(read).collect()
+}
+
+fn assert_kept(name: &str, written: &Value, again: &Value) {
+    for (field, value) in written.as_object().unwrap() {
+        assert_eq!(again.get(field), Some(value), "{name}: {field}");
+    }
 }
 
 #[test]
 fn every_record_ever_written_loads_and_keeps_what_it_says() {
-    let records = records();
+    let records = records("");
     for version in 1..=SCHEMA_VERSION {
         let prefix = format!("v{version}-");
         assert!(records.iter().any(|(name, _)| name.starts_with(&prefix)), "no record of version {version}");
     }
     for (name, json) in records {
         let Ok(Stored::Known(record)) = Stored::read(&json) else { panic!("{name} does not load") };
-        let again = serde_json::to_value(&record).unwrap();
-        for (field, value) in json.as_object().unwrap() {
-            assert_eq!(again.get(field), Some(value), "{name}: {field}");
-        }
+        assert_kept(&name, &json, &serde_json::to_value(&record).unwrap());
+    }
+}
+
+#[test]
+fn every_record_of_a_group_ever_written_loads_and_keeps_what_it_says() {
+    for (name, json) in records("group") {
+        let record: GroupRecord = serde_json::from_value(json.clone()).unwrap();
+        assert_kept(&name, &json, &serde_json::to_value(&record).unwrap());
     }
 }
 
