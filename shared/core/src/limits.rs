@@ -52,28 +52,57 @@ pub const SNAPSHOTS_PER_SECOND: u32 = 4;
 pub const SNAPSHOTS_PER_SECOND_MAX: u32 = 1000;
 /// How long one beat of the snapshot pass takes: so many calls are made side by side, then it waits.
 pub const BEAT: SignedDuration = secs(1);
-/// Most beats of one pass: over so many a minute's calls are spread.
-pub const BEATS: u32 = 54;
+/// Over so many beats a minute's calls are spread: what is left of the minute is for the reads before them.
+pub const BEATS: u32 = 52;
 /// When a pass leaves the rest to the next one, its reads included: two side by side would exceed the pace.
 pub const PASS_AT_MOST: SignedDuration = secs(58);
+/// A tick of the snapshot pass that comes this late is dropped: another one has come. EventBridge starts a schedule
+/// somewhen within its minute, which must not count as late.
+pub const TICK_STALE: SignedDuration = secs(90);
+/// So long a pass makes its calls at least, however long its reads took: else slow reads would stop them all.
+pub const BEATS_AT_LEAST: SignedDuration = secs(15);
+/// So many reads of one kind go side by side: EC2 allows 20 a second (EC2 Developer Guide, *API throttling*).
+pub const READS_AT_ONCE: usize = 5;
+/// So many nodes are read in one call, as many values as one filter takes (EC2 API reference, *Filter*).
+pub const NODES_PER_READ: usize = 200;
+/// A pass that goes on asks so often whether the deployment was suspended meanwhile.
+pub const SUSPENSION_ASKED: SignedDuration = secs(10);
+/// A lane that was throttled repeatedly grows by a call a beat after so many quiet beats.
+pub const QUIET_BEATS: u32 = 4;
 /// A lane that is throttled in so many beats in a row at its slowest leaves the rest to the next tick.
 pub const THROTTLED_BEATS: u32 = 3;
-/// So many snapshots are read again by their ids in one call before they are deleted.
+/// So many snapshots are read again by their ids before they are deleted, each with the one that replaces it.
 pub const REREAD_AT_ONCE: usize = 100;
+/// At most for so many beats ahead.
+pub const REREAD_BEATS: usize = 5;
+/// So long such a read proves that a snapshot may go.
+pub const REREAD_FRESH: SignedDuration = secs(6);
+/// A node is passed over that was not served for its turn, a quarter of it and this long.
+pub const TURN_SLACK: SignedDuration = secs(2 * 60);
+/// One tick more is left out for each so long that a node was passed over …
+pub const REFUSED_STEP: SignedDuration = secs(10 * 60);
+/// … and at least every so many ticks it is tried.
+pub const REFUSED_TICKS: u64 = 5;
 /// How long a needless snapshot is tried to be deleted at every tick.
 pub const ROTATION_EAGER: SignedDuration = secs(60 * 60);
-/// How long after that every ten minutes; later every hour.
-pub const ROTATION_PATIENT: SignedDuration = secs(24 * 60 * 60);
-/// Every so many ticks a snapshot is tried that should have been gone for an hour.
+/// Every so many ticks a snapshot is tried that should have been gone for that long.
 pub const ROTATION_HELD_TICKS: u64 = 10;
-/// Every so many ticks one that should have been gone for a day.
-pub const ROTATION_LOST_TICKS: u64 = 60;
 /// A node that is further behind than this, with snapshots left that the pace did not allow, is lagging.
 pub const LAGGING: SignedDuration = secs(60);
+/// The same for a node whose snapshots are refused or cannot be taken at all.
+pub const STUCK: SignedDuration = secs(5 * 60);
+/// A snapshot that is pending for so long is told of, once its node is behind.
+pub const PENDING_LONG: SignedDuration = secs(60 * 60);
 /// How often it is told that snapshots lag.
 pub const LAGGING_TOLD: SignedDuration = secs(10 * 60);
 /// So many nodes with the oldest recovery points are named in the log at each tick.
 pub const WORST_TOLD: usize = 3;
+/// No rebalance snapshot is taken of a volume that was snapshotted this shortly before.
+pub const REBALANCE_FRESH: SignedDuration = secs(2 * 60);
+/// Nor a second one within this time.
+pub const REBALANCE_EVERY: SignedDuration = secs(10 * 60);
+/// Most of them in a deployment in a minute: the notices that may follow need EC2's burst of 100.
+pub const REBALANCES_AT_ONCE: usize = 20;
 /// Shortest interval of periodic snapshots.
 pub const SNAPSHOT_EVERY_MIN: SignedDuration = secs(60);
 /// Longest interval of periodic snapshots: a day, beyond which a recovery point is a backup.

@@ -31,6 +31,8 @@ pub const TAG_PURPOSE: &str = "perennial:purpose";
 pub const TAG_KEY: &str = "perennial:key";
 /// The device a snapshot was taken of: with the node it names the line.
 pub const TAG_DEVICE: &str = "perennial:device";
+/// The volume a snapshot was taken of. A copy of it carries the same tag and another volume's id.
+pub const TAG_VOLUME: &str = "perennial:volume";
 /// Prefix that operators cannot use in their own tags.
 pub const TAG_PREFIX: &str = "perennial:";
 
@@ -89,6 +91,9 @@ pub struct Tagged<'a> {
     pub deployment: &'a str,
     /// The node and its life, if only theirs are asked for.
     pub life: Option<(&'a str, &'a str)>,
+    /// Any of these lives, if only theirs are asked for: at most 200, as many values as one filter takes
+    /// (EC2 API reference, *Filter*).
+    pub lives: &'a [&'a str],
     /// The key of the step that made them.
     pub key: Option<&'a str>,
     /// One of these purposes; any if empty.
@@ -103,7 +108,11 @@ impl<'a> Tagged<'a> {
 
     /// The same as tags and the values they may have.
     pub fn filters(&self) -> Vec<(&'static str, Vec<&'a str>)> {
-        let mut filters = vec![(TAG_DEPLOYMENT, vec![self.deployment])];
+        let mut filters = Vec::new();
+        if !self.lives.is_empty() {
+            filters.push((TAG_LIFE, self.lives.to_vec()));
+        }
+        filters.push((TAG_DEPLOYMENT, vec![self.deployment]));
         if let Some((node, life)) = self.life {
             filters.push((TAG_NODE, vec![node]));
             filters.push((TAG_LIFE, vec![life]));

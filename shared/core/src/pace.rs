@@ -12,14 +12,16 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Lane<T> {
     waiting: VecDeque<T>,
-    /// How many at most in all beats of a pass together.
+    /// How many at most in a beat.
     full: u32,
     /// How many at present.
     share: u32,
-    /// What is left of the shares of the beats so far, in parts of a beat.
-    credit: u32,
     /// How many more in this pass.
     left: u32,
+    /// How many beats in a row were quiet since it last slowed down or grew.
+    quiet: u32,
+    /// How many quiet beats it takes to grow: once throttled it hurries back, throttled again it feels its way.
+    patience: u32,
     /// How many beats in a row were throttled at the slowest.
     throttled: u32,
 }
@@ -29,39 +31,41 @@ impl<T> Lane<T> {
     /// EC2's burst lent to one pass is back before the next.
     pub fn new(work: impl IntoIterator<Item = T>, per_second: u32) -> Self {
         let minute = per_second.max(1).saturating_mul(59);
-        Self {
-            waiting: work.into_iter().collect(),
-            full: minute,
-            share: minute,
-            credit: 0,
-            left: minute,
-            throttled: 0,
+        let full = minute.div_ceil(limits::BEATS);
+        let waiting = work.into_iter().collect();
+        Self { waiting, full, share: full, left: minute, quiet: 0, patience: 0, throttled: 0 }
+    }
+
+    /// How much the next beat does.
+    pub fn size(&self) -> usize {
+        if self.throttled >= limits::THROTTLED_BEATS {
+            return 0;
         }
+        self.waiting.len().min(self.share.min(self.left) as usize)
     }
 
     /// What the next beat does; nothing if all is done, or the rest has to wait for the next tick.
     pub fn beat(&mut self) -> Vec<T> {
-        if self.throttled >= limits::THROTTLED_BEATS {
-            return Vec::new();
-        }
-        self.credit = self.credit.saturating_add(self.share);
-        let n = (self.credit / limits::BEATS).min(self.left);
-        self.credit %= limits::BEATS;
-        self.left -= n;
-        let n = self.waiting.len().min(n as usize);
+        let n = self.size();
+        self.left -= u32::try_from(n).unwrap_or(self.left).min(self.left);
         self.waiting.drain(..n).collect()
     }
 
-    /// How the last beat went.
-    pub fn heard(&mut self, was_throttled: bool) {
-        // At the slowest one call a beat, from which it grows by one a beat.
-        let one = limits::BEATS;
-        if was_throttled {
-            self.throttled = if self.share <= one { self.throttled + 1 } else { 0 };
-            self.share = (self.share / 2).max(one);
-        } else {
-            self.throttled = 0;
-            self.share = self.full.min(self.share.saturating_add(one));
+    /// How the last beat went: so many of its calls were throttled, so many were not.
+    pub fn heard(&mut self, throttled: usize, passed: usize) {
+        if throttled > 0 {
+            self.throttled = if self.share <= 1 { self.throttled + 1 } else { 0 };
+            let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+            self.share = (self.share / 2).min(passed).max(1);
+            self.quiet = 0;
+            self.patience = if self.patience == 0 { 1 } else { limits::QUIET_BEATS };
+            return;
+        }
+        self.throttled = 0;
+        self.quiet += 1;
+        if self.quiet >= self.patience {
+            self.share = self.full.min(self.share + 1);
+            self.quiet = 0;
         }
     }
 
@@ -96,7 +100,9 @@ mod tests {
         let mut beats = Vec::new();
         while lane.has_more() {
             beats.push(lane.beat().len());
-            lane.heard(throttled(beats.len() - 1));
+            let n = *beats.last().unwrap();
+            let throttled = if throttled(beats.len() - 1) { n.div_ceil(2) } else { 0 };
+            lane.heard(throttled, n - throttled);
         }
         assert!(lane.beat().is_empty());
         beats
@@ -108,30 +114,33 @@ mod tests {
             let beats = beats(1_000_000, pace, |_| false);
             assert_eq!(beats.iter().sum::<usize>(), 59 * pace as usize, "{pace}");
             assert!(beats.len() <= limits::BEATS as usize, "{pace}: {} beats", beats.len());
-            let most = beats.iter().max().unwrap();
-            assert!(*most as u32 <= pace + pace / 10 + 1, "{pace}: {most} in one beat");
+            let most = *beats.iter().max().unwrap() as u32;
+            // Beside what EC2's quota allows in these beats the burst of 100 lends the rest.
+            assert!(most <= pace + pace / 7 + 1, "{pace}: {most} in one beat");
         }
-        assert_eq!(beats(7, 4, |_| false), [4, 3], "what is due is not put off");
+        assert_eq!(beats(7, 4, |_| false), [5, 2], "what is due is not put off");
         assert_eq!(beats(0, 4, |_| false), [0; 0]);
     }
 
     #[test]
     fn throttled_calls_slow_it_down_and_quiet_ones_let_it_recover() {
-        assert_eq!(beats(30, 5, |beat| beat < 2)[..7], [5, 3, 1, 2, 4, 4, 5]);
+        assert_eq!(beats(60, 5, |beat| beat == 0)[..6], [6, 3, 4, 5, 6, 6]);
+        let again = beats(60, 5, |beat| beat < 2);
+        assert_eq!(again[..12], [6, 3, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]);
     }
 
     #[test]
     fn whoever_is_throttled_again_and_again_leaves_the_rest() {
         let beats = beats(100, 5, |_| true);
-        assert_eq!(beats, [5, 3, 1, 1, 1, 1], "no storm");
+        assert_eq!(beats, [6, 3, 1, 1, 1], "no storm");
     }
 
     #[test]
     fn what_is_done_comes_in_order() {
         let mut lane = Lane::new(0..12, 4);
-        assert_eq!((lane.beat(), lane.waiting()), (vec![0, 1, 2, 3], 8));
-        assert_eq!(lane.beat(), [4, 5, 6, 7]);
-        lane.leave_out(|n| *n == 9);
-        assert_eq!(lane.next(2).copied().collect::<Vec<_>>(), [8, 10]);
+        assert_eq!((lane.size(), lane.beat(), lane.waiting()), (5, vec![0, 1, 2, 3, 4], 7));
+        lane.leave_out(|n| *n == 6);
+        assert_eq!(lane.next(2).copied().collect::<Vec<_>>(), [5, 7]);
+        assert_eq!(lane.beat(), [5, 7, 8, 9, 10]);
     }
 }

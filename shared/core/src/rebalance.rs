@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::config::OnRebalance;
 use crate::ids::{InstanceId, VolumeId};
 use crate::limits;
-use crate::names::{Purpose, TAG_DEVICE, has_key};
+use crate::names::{Purpose, TAG_DEVICE, TAG_VOLUME, has_key, has_purpose};
 use crate::observation::{InstanceFacts, InstanceState, SnapshotFacts, SnapshotState};
 use crate::phase::Phase;
 use crate::record::Record;
@@ -81,15 +81,28 @@ pub fn snapshot(
     if of_volume().any(|it| it.state == SnapshotState::Pending) {
         return Err("a snapshot is pending, which serves as well");
     }
-    if of_volume().any(|it| told.now.duration_since(it.started_at) < limits::SNAPSHOT_SPACING) {
-        return Err("a snapshot was started less than 15 seconds ago, which serves as well");
+    let is_younger = |it: &SnapshotFacts, than| told.now.duration_since(it.started_at) < than;
+    if of_volume().any(|it| is_younger(it, limits::REBALANCE_FRESH)) {
+        return Err("a snapshot was started less than two minutes ago, which serves as well");
+    }
+    let is_extra = |it: &&SnapshotFacts| it.own && has_purpose(&it.tags, Purpose::Rebalance);
+    if of_volume().filter(is_extra).any(|it| is_younger(it, limits::REBALANCE_EVERY)) {
+        return Err("an extra one was taken less than ten minutes ago");
     }
     let mut tags = names.tags(&record.config().tags, record.cycle, Purpose::Rebalance, &key);
     if let Some(root) = &record.root {
         tags.insert(TAG_DEVICE.to_owned(), root.device_name.clone());
     }
+    tags.insert(TAG_VOLUME.to_owned(), volume.to_string());
     let description = format!("Perennial: rebalance snapshot of {}, recommended at {}", record.name, told.at);
     Ok(SnapshotRequest { volume: volume.clone(), purpose: Purpose::Rebalance, key, tags, description })
+}
+
+/// Whether so many extra snapshots were just taken in the deployment that no more may be: when EC2 recommends
+/// to move hundreds of instances at once, notices follow, and their snapshots need the calls more.
+pub fn is_crowded(taken: &[SnapshotFacts], now: Timestamp) -> bool {
+    let fresh = taken.iter().filter(|it| now.duration_since(it.started_at) < limits::BEAT * 60);
+    fresh.count() >= limits::REBALANCES_AT_ONCE
 }
 
 #[cfg(test)]
@@ -174,10 +187,11 @@ mod tests {
     #[test]
     fn a_running_node_gets_one_extra_snapshot_of_its_root() {
         let record = running();
-        let request = decide(&record, 2, Running, &[taken(&record, 100, Completed)]).unwrap();
+        let request = decide(&record, 2, Running, &[taken(&record, 200, Completed)]).unwrap();
         assert_eq!(Some(&request.volume), record.root.as_ref().map(|root| &root.volume_id));
         assert!(has_purpose(&request.tags, Purpose::Rebalance) && has_key(&request.tags, &request.key));
         assert!(record.names("prod").owns(&request.tags) && request.tags.contains_key(TAG_DEVICE));
+        assert_eq!(request.tags[TAG_VOLUME], request.volume.as_str());
         // The event comes again, when the first snapshot has long completed.
         let first = SnapshotFacts { tags: request.tags, ..taken(&record, 0, Completed) };
         assert_eq!(decide(&record, 200, Running, &[first]), Err("its snapshot was taken already"));
@@ -187,10 +201,21 @@ mod tests {
     fn none_is_taken_beside_a_pending_or_a_fresh_one() {
         let record = running();
         assert!(decide(&record, 0, Running, &[taken(&record, 900, Pending)]).is_err());
-        assert!(decide(&record, 4, Running, &[taken(&record, 10, Completed)]).is_err());
-        assert!(decide(&record, 5, Running, &[taken(&record, 10, Completed)]).is_ok());
+        assert!(decide(&record, 9, Running, &[taken(&record, 110, Completed)]).is_err());
+        assert!(decide(&record, 10, Running, &[taken(&record, 110, Completed)]).is_ok());
+        let mut extra = taken(&record, 500, Completed);
+        extra.tags = record.names("prod").tags(&Tags::new(), 1, Purpose::Rebalance, "of another event");
+        assert!(decide(&record, 99, Running, std::slice::from_ref(&extra)).is_err());
+        assert!(decide(&record, 100, Running, &[extra]).is_ok());
         let another = SnapshotFacts { volume: VolumeId::new("vol-9"), ..taken(&record, 0, Pending) };
         assert!(decide(&record, 0, Running, &[another]).is_ok());
+    }
+
+    #[test]
+    fn none_is_taken_when_hundreds_are_asked_for_at_once() {
+        let taken = |ago| vec![taken(&running(), ago, Pending); 20];
+        assert!(is_crowded(&taken(59), at()) && !is_crowded(&taken(59)[1..], at()));
+        assert!(!is_crowded(&taken(60), at()));
     }
 
     #[test]

@@ -367,6 +367,7 @@ pub(super) fn snapshot_request(
     if let Some(root) = &record.root {
         tags.insert(crate::names::TAG_DEVICE.to_owned(), root.device_name.clone());
     }
+    tags.insert(crate::names::TAG_VOLUME.to_owned(), volume.to_string());
     let description =
         format!("Perennial: {} snapshot of {}, cycle {}", purpose.as_str(), record.name, record.cycle);
     SnapshotRequest { volume, purpose, key, tags, description }

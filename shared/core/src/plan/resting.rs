@@ -12,6 +12,7 @@ use crate::names::{Purpose, TAG_CYCLE, has_purpose};
 use crate::observation::{ImageState, Observation, SnapshotFacts, SnapshotState};
 use crate::phase::{Illegal, Signal};
 use crate::record::Superseded;
+use crate::snapshots::is_copy;
 use crate::step::Step;
 
 /// Takes a node that is to have no instance, and has none, to its rest.
@@ -162,11 +163,13 @@ fn older_points(draft: &Draft<'_>) -> Vec<Superseded> {
     older
 }
 
-/// Whether a snapshot is one that rotation would count, of the descent of the node's present image.
+/// Whether a snapshot is one that rotation would count, of the descent of the node's present image. A copy is
+/// somebody else's.
 fn is_rotated(draft: &Draft<'_>, snapshot: &SnapshotFacts) -> bool {
     let cycle = snapshot.tags.get(TAG_CYCLE).and_then(|cycle| cycle.parse::<u32>().ok());
     snapshot.own
         && draft.names().owns(&snapshot.tags)
+        && !is_copy(snapshot)
         && Purpose::ROTATED.iter().any(|purpose| has_purpose(&snapshot.tags, *purpose))
         && cycle.is_some_and(|cycle| cycle >= draft.record.descent)
 }
