@@ -2,8 +2,8 @@
 //!
 //! Reads by id go by *filter*, never by the id parameter: so one id that does not exist does not fail the
 //! read of the others. Reads go through every page. RunInstances is sent once: want of capacity is a
-//! server error by status, and the SDK would repeat it instead of letting the ladder climb. Periodic snapshots
-//! and deletions of snapshots are sent once too: their pass slows down for a throttle.
+//! server error by status, and the SDK would repeat it instead of letting the ladder climb. Periodic and
+//! rebalance snapshots and deletions of snapshots are sent once too: their pass slows down for a throttle.
 
 mod facts;
 mod requests;
@@ -321,8 +321,10 @@ impl Ec2 for Ec2Adapter {
     }
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
-        // A periodic one stays due: a throttle is for the pass to heed, which paces all of them.
-        let client = if request.purpose == Purpose::Periodic { &self.once } else { &self.client };
+        // A periodic one stays due: a throttle is for the pass to heed, which paces all of them. An extra one is
+        // not worth a second call.
+        let is_sent_once = matches!(request.purpose, Purpose::Periodic | Purpose::Rebalance);
+        let client = if is_sent_once { &self.once } else { &self.client };
         let answer = requests::create_snapshot(request).send_with(client).await;
         let answer = answer.map_err(|e| failure(CREATE_SNAPSHOT, &e))?;
         facts::new_snapshot(&answer).ok_or_else(|| incomplete(CREATE_SNAPSHOT, "the snapshot"))

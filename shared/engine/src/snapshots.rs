@@ -3,20 +3,22 @@
 //! It reads AWS in batches, works in beats of a second, and writes nothing to the tables. What it does not
 //! get to stays due: the next pass finds it by the clock and by the tags again.
 
-use std::collections::BTreeSet;
+mod telling;
 
-use futures::future::{join, join_all};
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::{join, join_all, try_join, try_join_all};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use perennial_core::failure::{Class, Failure};
 use perennial_core::guard::{self, Verdict};
-use perennial_core::ids::SnapshotId;
-use perennial_core::journal::{Detail, Kind, OwnEvent};
+use perennial_core::ids::{InstanceId, NodeName, SnapshotId};
 use perennial_core::limits;
 use perennial_core::names::{Names, Purpose, Tagged};
+use perennial_core::observation::{InstanceFacts, SnapshotFacts, SnapshotState};
 use perennial_core::pace::Lane;
-use perennial_core::phase::Phase;
-use perennial_core::snapshots::{Needless, Point, Round, round};
-use perennial_core::step::SnapshotRequest;
+use perennial_core::record::Steady;
+use perennial_core::snapshots::{Due, Needless, Standing, round};
 
 use crate::Engine;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
@@ -32,7 +34,7 @@ pub struct SnapshotTick {
     pub dropped: usize,
     /// Snapshots found that had ended in an error.
     pub failed: usize,
-    /// Snapshots that something holds: they should have been deleted an hour ago.
+    /// Snapshots that something holds: they should long be gone, and their deletion was refused.
     pub held: usize,
     /// Calls that were refused; what they were for stays due.
     pub refused: usize,
@@ -40,19 +42,50 @@ pub struct SnapshotTick {
     pub throttled: usize,
     /// Snapshots that were due and not taken.
     pub left: usize,
-    /// The age of the oldest of the nodes' newest recovery points; `None` without nodes that have any.
+    /// The age of the oldest of the nodes' newest recovery points; `None` without nodes that have any. Suspended
+    /// nodes do not count.
     pub recovery_point_age: Option<SignedDuration>,
     /// How far behind its own interval the node is that is furthest behind.
     pub lag: SignedDuration,
 }
 
-/// What became of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
-    Done,
-    Nothing,
-    Refused,
+/// Why a pass left something to the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ended {
+    /// It did not, or its minute's calls were made.
+    #[default]
+    Through,
+    /// EC2 throttled its creations.
     Throttled,
+    /// Its time was over.
+    OutOfTime,
+    /// The deployment was suspended meanwhile, or whether it was could not be read.
+    Suspended,
+}
+
+/// When a pass began, and when its calls.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    pass: Timestamp,
+    calls: Timestamp,
+}
+
+/// What came of the creations of one pass, beside their number.
+#[derive(Debug, Default)]
+struct Played {
+    tick: SnapshotTick,
+    ended: Ended,
+    /// The nodes whose snapshots were refused, and how.
+    refused: BTreeMap<NodeName, Failure>,
+    /// How long the reads took.
+    read_for: SignedDuration,
+}
+
+/// What may be deleted, by a read of it that is young enough.
+#[derive(Debug, Default)]
+struct Proven {
+    at: Option<Timestamp>,
+    snapshots: BTreeSet<SnapshotId>,
 }
 
 impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
@@ -63,30 +96,36 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     pub async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
         let mut tick = SnapshotTick::default();
         let settings = self.store.settings().await?.map(|in_force| in_force.settings).unwrap_or_default();
-        if settings.suspend {
-            tracing::info!("the deployment is suspended: no snapshot is taken or deleted");
-            return Ok(tick);
-        }
         // What is due is told at the beginning: the reads take a while, and slots are as short as a tick.
         let now = self.clock.now();
-        let steady = self.store.steady().await?;
+        let mut steady = self.store.steady().await?;
         tick.nodes = steady.len();
+        steady.retain(|node| node.snapshot_every.is_some());
         if steady.is_empty() {
             return Ok(tick);
         }
-        let rotated = Tagged { purposes: &Purpose::ROTATED, ..Tagged::of(&self.deployment) };
-        let (fleet, snapshots) = join(self.fleet(), self.ec2.snapshots_tagged(&rotated)).await;
-        let mut round = round(&steady, &snapshots?, &fleet?, &self.deployment, now);
-        tick.failed = round.failed;
-        tick.recovery_point_age = round.points.first().map(|worst| worst.age);
-        tick.lag = round.points.iter().map(|point| point.lag).max().unwrap_or_default();
+        // What stands still is looked at all the same: how old its recovery points grow is to be told.
+        steady.iter_mut().for_each(|node| node.suspend |= settings.suspend);
+        let (holders, snapshots) = try_join(self.holders(&steady), self.rotated(&steady)).await?;
         let pace = settings.snapshots_per_second;
-        tick.held = round.drop.iter().filter(|it| it.is_held(now)).count();
+        let mut round = round(&steady, &snapshots, &holders, &self.deployment, pace, now);
+        tick.failed = round.failed;
+        let counted = || round.points.iter().filter(|point| point.standing != Standing::Suspended);
+        tick.recovery_point_age = counted().map(|point| point.age).max();
+        tick.lag = counted().map(|point| point.lag).max().unwrap_or_default();
+        // Before anything is done: it holds also if this invocation does not come to its end.
+        telling::worst(&round.points, &round.put_off, tick.nodes);
+        let due: BTreeSet<NodeName> = round.take.iter().map(|due| due.node.clone()).collect();
         let take = Lane::new(std::mem::take(&mut round.take), pace);
         let drop = Lane::new(std::mem::take(&mut round.drop), pace);
-        self.play(take, drop, now, &mut tick).await;
-        tell_worst(&round.points, &tick);
-        if let Some(event) = lagging(&round, &tick, pace, now) {
+        let began = Began { pass: now, calls: self.clock.now() };
+        // Side by side: each has a quota of its own, and a call that hangs keeps only its own kind waiting.
+        let (played, dropped) = join(self.take_all(take, began), self.drop_all(drop, began)).await;
+        tick.add(&played.tick);
+        tick.add(&dropped);
+        if let Some(event) = telling::lagging(&round, &due, &played, &tick, pace, now)
+            && self.has_time_for(1)
+        {
             // Told again while it lasts: a failure to tell is no failure of the pass.
             if let Err(failure) = self.bus.publish(&[event]).await {
                 tracing::warn!(code = %failure.code, "that snapshots lag was not published: {failure}");
@@ -95,175 +134,245 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(tick)
     }
 
-    /// Beat by beat, both kinds side by side: each has a quota of its own.
-    async fn play(
-        &self,
-        mut take: Lane<SnapshotRequest>,
-        mut drop: Lane<Needless>,
-        began: Timestamp,
-        tick: &mut SnapshotTick,
-    ) {
-        let mut read_again = BTreeSet::new();
-        let first = self.clock.now();
-        for beat in 1..=limits::BEATS {
-            // A read, then a creation beside a deletion: each may take its whole timeout.
-            let is_late = self.clock.now().duration_since(began) >= limits::PASS_AT_MOST;
-            if is_late || !self.has_time_for(2) {
-                break;
-            }
-            self.read_again(&mut drop, &mut read_again, tick).await;
-            let (taken, dropped) = join(self.take_all(take.beat()), self.drop_all(drop.beat())).await;
-            take.heard(taken.contains(&Said::Throttled));
-            drop.heard(dropped.contains(&Said::Throttled));
-            tick.count(&taken, &dropped);
-            if !take.has_more() && !drop.has_more() {
-                break;
-            }
-            let next = first.saturating_add(limits::BEAT * i32::try_from(beat).unwrap_or(i32::MAX));
-            let rest = next.map_or(SignedDuration::ZERO, |next| next.duration_since(self.clock.now()));
-            if rest.is_positive() {
-                self.clock.pause(rest).await;
-            }
-        }
-        tick.left = take.waiting();
+    /// The instances of these nodes, by their ids: one that lost its tags is found all the same.
+    async fn holders(&self, nodes: &[Steady]) -> Reply<BTreeMap<InstanceId, InstanceFacts>> {
+        let reads = nodes.chunks(limits::NODES_PER_READ).map(async |nodes| {
+            self.in_time()?;
+            let ids: Vec<_> = nodes.iter().map(|node| node.instance.clone()).collect();
+            self.ec2.instances(&ids).await
+        });
+        let found: Vec<_> = stream::iter(reads).buffer_unordered(limits::READS_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().map(|instance| (instance.id.clone(), instance)).collect())
     }
 
-    /// Reads what is to be deleted next again by id, unless that was done: filters prove nothing. What may
-    /// not go is left out.
-    async fn read_again(
-        &self,
-        drop: &mut Lane<Needless>,
-        known: &mut BTreeSet<SnapshotId>,
-        tick: &mut SnapshotTick,
-    ) {
-        if drop.next(1).all(|next| known.contains(&next.snapshot)) {
+    /// The snapshots of these nodes that are rotated.
+    async fn rotated(&self, nodes: &[Steady]) -> Reply<Vec<SnapshotFacts>> {
+        let reads = nodes.chunks(limits::NODES_PER_READ).map(async |nodes| {
+            self.in_time()?;
+            let lives: Vec<_> = nodes.iter().map(|node| node.life.as_str()).collect();
+            let tagged =
+                Tagged { lives: &lives, purposes: &Purpose::ROTATED, ..Tagged::of(&self.deployment) };
+            self.ec2.snapshots_tagged(&tagged).await
+        });
+        let found: Vec<_> = stream::iter(reads).buffer_unordered(limits::READS_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Fails while there is time to tell: Lambda would end the invocation without a word.
+    fn in_time(&self) -> Reply<()> {
+        let late = || {
+            let why = "the reads that say which snapshots are due took all the time of the invocation";
+            Failure::new(Class::Retry, "EC2:DescribeSnapshots", "OutOfTime", why)
+        };
+        self.has_time_for(2).then_some(()).ok_or_else(late)
+    }
+
+    /// Takes what is due, beat by beat.
+    async fn take_all(&self, mut lane: Lane<Due>, began: Began) -> Played {
+        let mut played = Played { read_for: began.calls.duration_since(began.pass), ..Played::default() };
+        let mut asked = began.pass;
+        while lane.has_more() {
+            let begun = self.clock.now();
+            if let Some(ended) = self.must_end(began, begun, &mut asked).await {
+                let was_throttled = ended == Ended::OutOfTime && played.ended == Ended::Throttled;
+                played.ended = if was_throttled { Ended::Throttled } else { ended };
+                break;
+            }
+            let calls = lane.beat().into_iter().map(async |due: Due| {
+                let said = self.ec2.create_snapshot(&due.request).await;
+                (due.node, due.request.volume, said)
+            });
+            let (mut throttled, mut passed) = (0, 0);
+            for (node, volume, said) in join_all(calls).await {
+                let Err(failure) = said else {
+                    (passed, played.tick.taken) = (passed + 1, played.tick.taken + 1);
+                    continue;
+                };
+                played.tick.refused += 1;
+                match failure.class {
+                    Class::Retry | Class::NotYet => {
+                        tracing::info!(%node, %volume, code = %failure.code, "a snapshot stays due: {failure}");
+                    }
+                    _ => {
+                        tracing::warn!(%node, %volume, code = %failure.code, "a snapshot stays due: {failure}")
+                    }
+                }
+                if is_throttle(&failure) {
+                    played.ended = Ended::Throttled;
+                    throttled += 1;
+                } else {
+                    passed += 1;
+                }
+                played.refused.insert(node, failure);
+            }
+            played.tick.throttled += throttled;
+            lane.heard(throttled, passed);
+            self.rest(begun, lane.has_more()).await;
+        }
+        played.tick.left = lane.waiting();
+        played
+    }
+
+    /// Deletes what is needless, beat by beat.
+    async fn drop_all(&self, mut lane: Lane<Needless>, began: Began) -> SnapshotTick {
+        let (mut tick, mut proven) = (SnapshotTick::default(), Proven::default());
+        let mut asked = began.pass;
+        while lane.has_more() {
+            self.prove(&mut lane, &mut proven, &mut tick).await;
+            let begun = self.clock.now();
+            if self.must_end(began, begun, &mut asked).await.is_some() {
+                break;
+            }
+            let calls = lane.beat().into_iter().map(async |it: Needless| {
+                let said = self.ec2.delete_snapshot(&it.snapshot).await;
+                (it, said)
+            });
+            // What the next beats need to know is read beside this one's calls: it must not delay theirs.
+            let calls = join_all(calls);
+            let (said, ()) = join(calls, self.prove(&mut lane, &mut proven, &mut tick)).await;
+            let (mut throttled, mut passed) = (0, 0);
+            for (it, said) in said {
+                match self.dropped(&it, said, &mut tick) {
+                    true => throttled += 1,
+                    false => passed += 1,
+                }
+            }
+            tick.throttled += throttled;
+            lane.heard(throttled, passed);
+            self.rest(begun, lane.has_more()).await;
+        }
+        tick
+    }
+
+    /// Counts what became of a deletion; `true` if it was throttled.
+    fn dropped(&self, it: &Needless, said: Reply<()>, tick: &mut SnapshotTick) -> bool {
+        let (node, snapshot) = (&it.node, &it.snapshot);
+        let failure = match said {
+            Ok(()) => {
+                tick.dropped += 1;
+                return false;
+            }
+            Err(failure) if failure.class == Class::NotFound => return false,
+            Err(failure) => failure,
+        };
+        tick.refused += 1;
+        let is_throttle = is_throttle(&failure);
+        if !is_throttle && it.is_overdue(self.clock.now()) {
+            tick.held += 1;
+            tracing::warn!(%node, %snapshot, code = %failure.code, "held by something: {failure}");
+        } else {
+            tracing::info!(%node, %snapshot, code = %failure.code, "needless, and stays: {failure}");
+        }
+        is_throttle
+    }
+
+    /// Whether no further beat may begin, and why. However long the reads took, some beats are made.
+    async fn must_end(&self, began: Began, now: Timestamp, asked: &mut Timestamp) -> Option<Ended> {
+        let is_late = now.duration_since(began.pass) >= limits::PASS_AT_MOST
+            && now.duration_since(began.calls) >= limits::BEATS_AT_LEAST;
+        // A read, then the calls of the beat: each may take its whole timeout.
+        if is_late || !self.has_time_for(2) {
+            return Some(Ended::OutOfTime);
+        }
+        if now.duration_since(*asked) < limits::SUSPENSION_ASKED {
+            return None;
+        }
+        *asked = now;
+        self.is_suspended().await.then_some(Ended::Suspended)
+    }
+
+    /// Lets the rest of a beat pass. Never two beats within a second, however long one took: what did not get
+    /// its turn in time is not made good in a burst.
+    async fn rest(&self, begun: Timestamp, has_more: bool) {
+        let rest = limits::BEAT - self.clock.now().duration_since(begun);
+        if has_more && rest.is_positive() {
+            self.clock.pause(rest).await;
+        }
+    }
+
+    /// Whether the deployment was suspended meanwhile. What cannot be read may say so.
+    async fn is_suspended(&self) -> bool {
+        match self.store.settings().await {
+            Ok(in_force) => in_force.is_some_and(|in_force| in_force.settings.suspend),
+            Err(failure) => {
+                tracing::warn!(code = %failure.code, "whether all is suspended was not read: {failure}");
+                true
+            }
+        }
+    }
+
+    /// Reads what the next beats delete again by id, unless that was just done: filters prove nothing, and a
+    /// person may have changed their mind. What may not go is left out.
+    async fn prove(&self, drop: &mut Lane<Needless>, proven: &mut Proven, tick: &mut SnapshotTick) {
+        let n = drop.size();
+        let is_fresh = proven.at.is_some_and(|at| self.clock.now().duration_since(at) < limits::REREAD_FRESH);
+        if n == 0 || (is_fresh && drop.next(n).all(|it| proven.snapshots.contains(&it.snapshot))) {
             return;
         }
-        let ids: Vec<SnapshotId> =
-            drop.next(limits::REREAD_AT_ONCE).map(|next| next.snapshot.clone()).collect();
-        let found = match self.ec2.snapshots(&ids).await {
-            Ok(found) => found,
+        let ahead = n.max((n * limits::REREAD_BEATS).min(limits::REREAD_AT_ONCE));
+        let ahead: Vec<Needless> = drop.next(ahead).cloned().collect();
+        let ids: BTreeSet<_> =
+            ahead.iter().flat_map(|it| [Some(&it.snapshot), it.instead.as_ref()]).collect();
+        let ids: Vec<SnapshotId> = ids.into_iter().flatten().cloned().collect();
+        let reads = ids.chunks(2 * limits::REREAD_AT_ONCE).map(|ids| self.ec2.snapshots(ids));
+        let found: BTreeMap<_, _> = match try_join_all(reads).await {
+            Ok(found) => found.into_iter().flatten().map(|facts| (facts.id.clone(), facts)).collect(),
             Err(failure) => {
                 tracing::info!(code = %failure.code, "what is needless stays for now: {failure}");
-                tick.count(&[], &[said(&failure)]);
+                tick.refused += 1;
+                tick.throttled += usize::from(failure.class == Class::Retry);
                 drop.leave_out(|_| true);
                 return;
             }
         };
-        let mut out = BTreeSet::new();
-        for next in drop.next(limits::REREAD_AT_ONCE) {
-            let names = Names { deployment: &self.deployment, node: &next.node, life: &next.life };
-            let facts = found.iter().find(|facts| facts.id == next.snapshot);
-            match facts.map(|facts| guard::snapshot(&names, facts, &Purpose::ROTATED)) {
-                Some(Verdict::Go) => {}
-                Some(Verdict::NotOurs(why) | Verdict::NotYet(why)) => {
-                    tracing::warn!(node = %next.node, snapshot = %next.snapshot, "left alone: {why}");
-                    out.insert(next.snapshot.clone());
-                }
-                None => {
-                    out.insert(next.snapshot.clone());
-                }
+        let may_go = |it: &&Needless| self.may_go(it, &found);
+        let going: BTreeSet<_> = ahead.iter().filter(may_go).map(|it| it.snapshot.clone()).collect();
+        let out: BTreeSet<_> =
+            ahead.into_iter().map(|it| it.snapshot).filter(|id| !going.contains(id)).collect();
+        drop.leave_out(|next| out.contains(&next.snapshot));
+        *proven = Proven { at: Some(self.clock.now()), snapshots: going };
+    }
+
+    /// Whether a snapshot may go, as it is now: it is still ours, and what replaces it is still there.
+    fn may_go(&self, it: &Needless, found: &BTreeMap<SnapshotId, SnapshotFacts>) -> bool {
+        let (node, snapshot) = (&it.node, &it.snapshot);
+        let names = Names { deployment: &self.deployment, node, life: &it.life };
+        // What is gone already needs no word.
+        let Some(facts) = found.get(snapshot) else { return false };
+        match guard::snapshot(&names, facts, &Purpose::ROTATED) {
+            Verdict::Go => {}
+            Verdict::NotOurs(why) | Verdict::NotYet(why) => {
+                tracing::warn!(%node, %snapshot, "left alone: {why}");
+                return false;
             }
         }
-        drop.leave_out(|next| out.contains(&next.snapshot));
-        known.extend(ids);
-    }
-
-    async fn take_all(&self, requests: Vec<SnapshotRequest>) -> Vec<Said> {
-        let take = async |request: SnapshotRequest| match self.ec2.create_snapshot(&request).await {
-            Ok(_) => Said::Done,
-            Err(failure) => {
-                tracing::info!(volume = %request.volume, code = %failure.code, "a snapshot stays due: {failure}");
-                said(&failure)
-            }
+        let is_there = |id: &SnapshotId| {
+            found.get(id).is_some_and(|newer| {
+                newer.state == SnapshotState::Completed
+                    && guard::snapshot(&names, newer, &Purpose::ROTATED) == Verdict::Go
+            })
         };
-        join_all(requests.into_iter().map(take)).await
-    }
-
-    async fn drop_all(&self, needless: Vec<Needless>) -> Vec<Said> {
-        let drop = async |it: Needless| match self.ec2.delete_snapshot(&it.snapshot).await {
-            Ok(()) => Said::Done,
-            Err(failure) if failure.class == Class::NotFound => Said::Nothing,
-            Err(failure) => {
-                let (node, snapshot) = (&it.node, &it.snapshot);
-                if it.is_held(self.clock.now()) {
-                    tracing::warn!(%node, %snapshot, code = %failure.code, "held by something: {failure}");
-                } else {
-                    tracing::info!(%node, %snapshot, code = %failure.code, "needless, and stays: {failure}");
-                }
-                said(&failure)
-            }
-        };
-        join_all(needless.into_iter().map(drop)).await
+        let stays = it.instead.as_ref().filter(|id| !is_there(id));
+        if let Some(newer) = stays {
+            tracing::warn!(%node, %snapshot, %newer, "left alone: what replaces it is there no longer");
+        }
+        stays.is_none()
     }
 }
 
 impl SnapshotTick {
-    fn count(&mut self, taken: &[Said], dropped: &[Said]) {
-        let n = |said: &[Said], what| said.iter().filter(|said| **said == what).count();
-        self.taken += n(taken, Said::Done);
-        self.dropped += n(dropped, Said::Done);
-        for said in [taken, dropped] {
-            self.refused += n(said, Said::Refused) + n(said, Said::Throttled);
-            self.throttled += n(said, Said::Throttled);
-        }
+    /// Adds what was counted of one kind of call.
+    fn add(&mut self, other: &Self) {
+        self.taken += other.taken;
+        self.dropped += other.dropped;
+        self.held += other.held;
+        self.refused += other.refused;
+        self.throttled += other.throttled;
+        self.left += other.left;
     }
 }
 
 /// Throttles, timeouts and broken answers alike are signs to go slower.
-fn said(failure: &Failure) -> Said {
-    match failure.class {
-        Class::Retry => Said::Throttled,
-        _ => Said::Refused,
-    }
-}
-
-/// One line a tick: the nodes with the oldest recovery points.
-fn tell_worst(points: &[Point], tick: &SnapshotTick) {
-    let worst: Vec<String> = points.iter().take(limits::WORST_TOLD).map(words).collect();
-    let (nodes, taken, dropped) = (tick.nodes, tick.taken, tick.dropped);
-    tracing::info!(nodes, taken, dropped, left = tick.left, "oldest recovery points: {}", worst.join(", "));
-}
-
-fn words(point: &Point) -> String {
-    let age = point.age.as_secs();
-    match (&point.snapshot, point.bytes) {
-        (Some(snapshot), Some(bytes)) => {
-            format!("{} {age} s ({snapshot}, {} MiB)", point.node, bytes.div_ceil(1 << 20))
-        }
-        (Some(snapshot), None) => format!("{} {age} s ({snapshot})", point.node),
-        (None, _) => format!("{} {age} s (none yet)", point.node),
-    }
-}
-
-/// The event that tells of a fleet that outgrew its pace, at the first pass of every ten minutes: its id is
-/// the same whoever sends it in them.
-fn lagging(round: &Round, tick: &SnapshotTick, pace: u32, now: Timestamp) -> Option<OwnEvent> {
-    if tick.left == 0 || tick.lag < limits::LAGGING {
-        return None;
-    }
-    let window = |at: i64| at.div_euclid(limits::LAGGING_TOLD.as_secs());
-    // A schedule is not to the second: rather told twice, under one id, than not at all.
-    let (since, window) = (window(now.as_second() - 90), window(now.as_second()));
-    let worst = round.points.iter().max_by_key(|point| point.lag).filter(|_| since != window)?;
-    let reason = format!(
-        "{} snapshots were due and not taken: the nodes need {:.1} a second, and settings.snapshotsPerSecond \
-         allows {pace}; {} is {} s behind its interval. Raise it, together with EC2's quotas for CreateSnapshot \
-         and DeleteSnapshot, or lengthen persist.root.snapshotEvery",
-        tick.left,
-        round.needed,
-        worst.node,
-        worst.lag.as_secs()
-    );
-    let detail = Detail {
-        id: format!("snapshots-lagging-{window}"),
-        node: worst.node.to_string(),
-        life: worst.life.clone(),
-        cycle: worst.cycle,
-        phase: Some(Phase::Running),
-        reason,
-        snapshot_ids: worst.snapshot.iter().map(ToString::to_string).collect(),
-        ..Detail::default()
-    };
-    Some(OwnEvent { kind: Kind::SnapshotsLagging, time: now, detail })
+fn is_throttle(failure: &Failure) -> bool {
+    failure.class == Class::Retry
 }

@@ -6,8 +6,8 @@
 use futures::join;
 use jiff::Timestamp;
 use perennial_core::event::{AwsEvent, Envelope};
-use perennial_core::failure::Class;
 use perennial_core::ids::{InstanceId, NodeName, SnapshotId, VolumeId};
+use perennial_core::names::{Purpose, Tagged};
 use perennial_core::rebalance::{self, Recommended};
 use perennial_core::record::Record;
 use perennial_core::step::SnapshotRequest;
@@ -90,8 +90,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 Ok(taken) => {
                     tracing::info!(%node, %instance, snapshot = %taken.id, "rebalance recommended: {} taken", taken.id);
                 }
-                // The event comes again.
-                Err(failure) if failure.class == Class::Retry => return Err(failure),
+                // Not tried again, whatever it was: a periodic one follows, and final snapshots need the calls.
                 Err(failure) => {
                     tracing::warn!(%node, %instance, code = %failure.code, "no rebalance snapshot: {failure}");
                 }
@@ -113,7 +112,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Err(why) => return Ok(Err(why)),
         };
         let ids = [instance.clone()];
-        let (instances, snapshots) = join!(self.ec2.instances(&ids), self.ec2.snapshots_of(volume));
+        let extra = Tagged { purposes: &[Purpose::Rebalance], ..Tagged::of(&self.deployment) };
+        let (instances, snapshots, extra) =
+            join!(self.ec2.instances(&ids), self.ec2.snapshots_of(volume), self.ec2.snapshots_tagged(&extra));
+        if rebalance::is_crowded(&extra?, self.clock.now()) {
+            return Ok(Err("many others have just got one, and notices may follow"));
+        }
         Ok(rebalance::snapshot(record, told, &instances?, &snapshots?, &self.deployment))
     }
 
