@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use perennial_core::event::{self, Envelope, Malformed};
+use perennial_core::limits;
 use perennial_engine::Engine;
 use perennial_engine::configure::Configured;
 use perennial_engine::drive::Drive;
@@ -72,9 +73,11 @@ pub(crate) async fn handle<N: Entry>(
             Ok(stream::configure(&engine, batch).await)
         }
         Function::SnapshotSchedule | Function::Reconcile => {
-            let Some(engine) = tick_time(event).and_then(|time| engine(event, time, engine_at)) else {
+            let Some(time) = tick_time(event) else { return Ok(Value::Null) };
+            let Some(engine) = engine(event, time, engine_at) else { return Ok(Value::Null) };
+            if function == Function::SnapshotSchedule && is_stale(event, time, engine.whereabouts().1) {
                 return Ok(Value::Null);
-            };
+            }
             tick(function, &engine).await
         }
         Function::SpotInterruption | Function::InstanceState | Function::StorageState => {
@@ -128,6 +131,18 @@ fn tick_time(event: &Value) -> Option<Option<Timestamp>> {
         path: "time",
         problem: "is not an RFC 3339 time".to_owned(),
     }))
+}
+
+/// Whether a later tick has long come: two snapshot passes side by side would exceed the pace. Nothing else is
+/// ever dropped for its age: claims keep other invocations apart.
+fn is_stale(event: &Value, time: Option<Timestamp>, now: Timestamp) -> bool {
+    let late = time.map_or(jiff::SignedDuration::ZERO, |time| now.duration_since(time));
+    let is_stale = late > limits::TICK_STALE;
+    if is_stale {
+        let id = event["id"].as_str();
+        tracing::warn!(event.id = id, late_seconds = late.as_secs(), "a stale tick is dropped");
+    }
+    is_stale
 }
 
 async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed> {

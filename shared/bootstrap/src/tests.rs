@@ -132,6 +132,15 @@ async fn a_tick_needs_no_body() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_snapshot_tick_after_which_another_one_came_is_dropped() {
+    // The engine's time is the beginning of 1970.
+    let (late, stale) = (json!({"time": "1969-12-31T23:58:30Z"}), json!({"time": "1969-12-31T23:58:29Z"}));
+    assert_eq!(calls(Function::SnapshotSchedule, late).await, ["snapshot pass"]);
+    assert_eq!(calls(Function::SnapshotSchedule, stale.clone()).await, [""; 0]);
+    assert_eq!(calls(Function::Reconcile, stale).await, ["reconcile"]);
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_failure_is_told_to_lambda_under_a_stable_name() {
     let asked = Asked { fails_on: Some("reconcile"), ..Asked::default() };
     let failed = given(&asked, Function::Reconcile, &json!({})).await.unwrap_err();

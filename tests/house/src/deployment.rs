@@ -99,6 +99,25 @@ pub fn check_events(file: &File, template: &Value, fixtures: &[File]) -> Vec<Fin
     findings
 }
 
+/// A tick is neither repeated nor queued for longer than until the next one: they would run side by side.
+pub fn check_schedules(file: &File, template: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, function) in functions(template) {
+        let mut triggers = function["Properties"]["Events"].as_object().into_iter().flatten();
+        let invoked = &function["Properties"]["EventInvokeConfig"];
+        let is_scheduled = triggers.any(|(_, trigger)| trigger["Type"] == "Schedule");
+        if is_scheduled && (invoked["MaximumRetryAttempts"] != 0 || invoked["MaximumEventAgeInSeconds"] != 60)
+        {
+            let line = line_of(&file.text, &format!("  {name}:"));
+            let rule = format!("a tick is not repeated and waits for a minute at most: {name}'s is");
+            let remedy =
+                "set MaximumRetryAttempts: 0 and MaximumEventAgeInSeconds: 60 in its EventInvokeConfig";
+            findings.push(Finding::new(&file.path, line, rule, remedy));
+        }
+    }
+    findings
+}
+
 /// The variables of ours that a source names.
 pub fn variables(source: &File) -> BTreeSet<String> {
     let Ok(tokens) = Tokens::read(&source.text) else { return BTreeSet::new() };
@@ -189,6 +208,19 @@ Resources:
         let findings = check_events(&template, &read(&template).unwrap(), &fixtures);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].rule.contains("Unknown"));
+    }
+
+    #[test]
+    fn a_tick_that_is_repeated_or_queued_is_found() {
+        let said = |retries: u32, age: u32| {
+            let text = format!(
+                "Resources:\n  Tick:\n    Type: AWS::Serverless::Function\n    Properties:\n      EventInvokeConfig: \
+                 {{MaximumRetryAttempts: {retries}, MaximumEventAgeInSeconds: {age}}}\n      Events: {{Minute: {{Type: Schedule}}}}\n"
+            );
+            let template = file("t.yaml", &text);
+            check_schedules(&template, &read(&template).unwrap()).len()
+        };
+        assert_eq!((said(0, 60), said(2, 60), said(0, 3600)), (0, 1, 1));
     }
 
     #[test]

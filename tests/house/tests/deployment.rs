@@ -19,6 +19,13 @@ fn every_event_that_is_let_through_is_recorded() {
 }
 
 #[test]
+fn ticks_are_neither_repeated_nor_queued() {
+    let file = files::one("infra/template.yaml").unwrap();
+    let template = deployment::read(&file).unwrap();
+    assert_clean(deployment::check_schedules(&file, &template));
+}
+
+#[test]
 fn the_settings_that_are_read_are_those_that_are_set() {
     let file = files::one("infra/template.yaml").unwrap();
     let template = deployment::read(&file).unwrap();
