@@ -34,6 +34,13 @@ impl Clock for SimClock {
     }
 
     async fn pause(&self, how_long: SignedDuration) {
-        self.world.0.borrow_mut().cloud.pass(how_long);
+        let over = {
+            let mut world = self.world.0.borrow_mut();
+            if world.traffic.is_none() {
+                world.cloud.pass(how_long);
+            }
+            world.cloud.now() + how_long
+        };
+        self.world.reached(over).await;
     }
 }

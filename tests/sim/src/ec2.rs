@@ -369,6 +369,12 @@ impl Ec2 for SimEc2 {
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
         let tags = [convert::tagged("snapshot", &request.tags)];
+        if self.0.0.borrow().refused.contains(request.volume.as_str()) {
+            let call = "EC2:CreateSnapshot";
+            let refused =
+                Failure::new(Class::Terminal, call, "KMSKeyDisabled", "the volume's key is disabled");
+            return self.0.change(call, request.key.clone(), |_| Err(refused)).await;
+        }
         let ask =
             |cloud: &mut Cloud| cloud.create_snapshot(request.volume.as_str(), &request.description, &tags);
         Ok(convert::snapshot(&self.change("EC2:CreateSnapshot", request.key.clone(), ask).await?))

@@ -42,6 +42,12 @@ enum Command {
         /// `settings.snapshotsPerSecond`; with none the default.
         #[arg(long)]
         per_second: Option<u32>,
+        /// How long a page of a read of EC2 takes on the average, in milliseconds.
+        #[arg(long, default_value_t = scale::PAGE)]
+        page: u32,
+        /// So many nodes' snapshots are always refused.
+        #[arg(long, default_value_t = 0)]
+        refused: usize,
         /// Minutes before the measuring begins.
         #[arg(long, default_value_t = 30)]
         warm_up: u32,
@@ -69,8 +75,8 @@ fn main() -> ExitCode {
         None => seeds(&options),
         Some(Command::Bench) => exit(said(bench::report()) && scaled(&scale::CASES)),
         Some(Command::Scale { nodes: None, .. }) => exit(scaled(&scale::CASES)),
-        &Some(Command::Scale { nodes: Some(nodes), quota, per_second, warm_up, minutes }) => {
-            exit(scaled(&[Case { nodes, quota, per_second, warm_up, minutes }]))
+        &Some(Command::Scale { nodes: Some(nodes), quota, per_second, page, refused, warm_up, minutes }) => {
+            exit(scaled(&[Case { nodes, quota, per_second, page, refused, warm_up, minutes }]))
         }
         Some(Command::Matrix { one_in, story }) => matrix(*one_in, story),
     }

@@ -15,7 +15,7 @@ use perennial_cloud::model::{
     Cloud, Defaults, Instance, InterfaceSpec, LaunchSpec, Quota, RunInstances, Settings, SnapshotState,
 };
 use perennial_core::ids::NodeName;
-use perennial_core::limits::WORK_SHARDS;
+use perennial_core::limits::{SNAPSHOTS_PER_SECOND, WORK_SHARDS};
 use perennial_core::names::{Names, Purpose, TAG_NODE, TAG_PURPOSE, Tags, life};
 use perennial_core::phase::Phase;
 use perennial_core::record::{Accepted, Record};
@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::convert;
 use crate::faults::Plan;
 use crate::run::{DEPLOYMENT, engine};
-use crate::world::{Handle, World};
+use crate::world::{Handle, Traffic, World};
 
 /// Nodes to a subnet of the simulation: the addresses of a /24.
 const NODES_PER_ZONE: usize = 250;
@@ -32,9 +32,8 @@ const NODES_PER_ZONE: usize = 250;
 const EVERY: u32 = 5;
 /// How many completed snapshots every node keeps.
 const KEEP: u32 = 3;
-/// How long a call takes: a beat's calls are made side by side, but are simulated one after the other.
-const LATENCY: SignedDuration = SignedDuration::from_millis(1);
-
+/// How long a page of up to 1,000 of a read of EC2 takes on the average, in milliseconds: 300 to 700.
+pub const PAGE: u32 = 500;
 /// How long an invocation of the pass may take, as the deployment template has it.
 const TIMEOUT: SignedDuration = SignedDuration::from_secs(120);
 
@@ -47,6 +46,10 @@ pub struct Case {
     pub quota: Option<u32>,
     /// `settings.snapshotsPerSecond`; `None`: no settings, the default.
     pub per_second: Option<u32>,
+    /// How long a page of a read of EC2 takes on the average, in milliseconds.
+    pub page: u32,
+    /// So many nodes' snapshots are always refused.
+    pub refused: usize,
     /// Minutes before the measuring begins: all lines fill up, and what was due at once spreads out.
     pub warm_up: u32,
     /// Minutes measured.
@@ -84,8 +87,14 @@ pub struct Figures {
     pub last_lines: (usize, usize),
     /// Own events published, by their kind.
     pub events: BTreeMap<String, u64>,
+    /// What the last event of each kind says.
+    pub reasons: BTreeMap<String, String>,
     /// Passes that failed.
     pub failed: u64,
+    /// The longest pass, in seconds.
+    pub longest_pass: f64,
+    /// Most creations of a minute, the refused ones included.
+    pub busiest_minute: u64,
 }
 
 impl Figures {
@@ -120,9 +129,35 @@ impl Figures {
     }
 }
 
+impl Figures {
+    /// The budgets that do not hold, if any: the benchmark fails for them.
+    pub fn broken(&self, case: Case) -> Vec<String> {
+        let pace = case.per_second.unwrap_or(SNAPSHOTS_PER_SECOND);
+        let is_enough = case.nodes as f64 / f64::from(EVERY * 60) <= f64::from(pace) * 1.01;
+        let is_allowed = pace <= case.quota.unwrap_or(5);
+        let mut broken = Vec::new();
+        let mut must = |holds: bool, what: &str| {
+            if !holds {
+                broken.push(what.to_owned());
+            }
+        };
+        must(self.writes == 0, "a steady node writes nothing");
+        must(self.failed == 0, "no pass fails");
+        must(self.by_node.len() == case.nodes - case.refused, "every node is served");
+        must(self.unfairness() < 1.2, "all nodes are served alike");
+        must(!is_allowed || self.throttled_share() < 0.001, "nothing is throttled within the quota");
+        must(self.throttled_share() < 0.12, "no throttle storm");
+        must(!is_enough || self.percentile(99) <= 330.0, "the interval is kept");
+        must(case.nodes < 1_000 || self.calls_per_node_tick() <= 2.1, "2.1 calls per node-tick");
+        broken
+    }
+}
+
 /// The account with its running nodes, and what was seen of it so far.
-struct Fleet {
-    world: Handle,
+#[derive(Debug)]
+pub struct Fleet {
+    /// The world it is in.
+    pub world: Handle,
     case: Case,
     seen: Timestamp,
     last: BTreeMap<String, Timestamp>,
@@ -143,7 +178,11 @@ pub fn play(case: Case) -> Result<Figures, String> {
 }
 
 impl Fleet {
-    fn of(case: Case) -> Result<Self, String> {
+    /// Launches the nodes of a case.
+    ///
+    /// # Errors
+    /// See [`play`].
+    pub fn of(case: Case) -> Result<Self, String> {
         let quota = case.quota.map(|n| Quota { burst: 100.0, per_second: f64::from(n) });
         let raised = ["CreateSnapshot", "DeleteSnapshot"];
         let settings = Settings {
@@ -165,7 +204,9 @@ impl Fleet {
         let world = World::around(cloud, Plan::None);
         {
             let mut world = world.0.borrow_mut();
-            world.latency = LATENCY;
+            world.traffic = Some(Traffic { page: case.page, waiting: Vec::new() });
+            let volumes = records.iter().filter_map(|it| Some(it.root.as_ref()?.volume_id.to_string()));
+            world.refused = volumes.take(case.refused).collect();
             for record in records {
                 let item = serde_json::to_value(&record).map_err(|e| e.to_string())?;
                 world.state.insert((record.name.key(), "record".to_owned()), item);
@@ -186,8 +227,13 @@ impl Fleet {
         })
     }
 
+    /// Nodes whose snapshots are not refused.
+    pub fn healthy(&self) -> usize {
+        self.case.nodes - self.case.refused
+    }
+
     /// Minutes with a pass each. One that lasts longer than its minute keeps the next one waiting.
-    fn minutes(&mut self, minutes: u32) {
+    pub fn minutes(&mut self, minutes: u32) {
         for _ in 0..minutes {
             let begun = self.world.0.borrow().cloud.now();
             self.pass();
@@ -200,12 +246,22 @@ impl Fleet {
     fn pass(&mut self) {
         let begun = self.world.0.borrow().cloud.now();
         let engine = engine(&self.world, format!("at-{begun}"), TIMEOUT);
+        let creations = self.count(|name| u64::from(name == "EC2:CreateSnapshot"));
         let mut future = pin!(engine.snapshot_pass());
-        // Every call answers at once.
-        let ended = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        self.figures.failed += u64::from(!matches!(ended, Poll::Ready(Ok(_))));
+        let ended = loop {
+            if let Poll::Ready(ended) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                break Some(ended);
+            }
+            if !self.world.0.borrow_mut().next_answer() {
+                break None;
+            }
+        };
+        self.figures.failed += u64::from(!matches!(ended, Some(Ok(_))));
+        let creations = self.count(|name| u64::from(name == "EC2:CreateSnapshot")) - creations;
+        self.figures.busiest_minute = self.figures.busiest_minute.max(creations);
         self.look();
         let now = self.world.0.borrow().cloud.now();
+        self.figures.longest_pass = self.figures.longest_pass.max(now.duration_since(begun).as_secs_f64());
         self.figures.busy += now.duration_since(begun).as_secs_f64();
         let (least, most) = self.completed();
         self.figures.lines = (self.figures.lines.0.min(least), self.figures.lines.1.max(most));
@@ -237,7 +293,7 @@ impl Fleet {
         for node in completed.filter_map(|it| it.tags.get(TAG_NODE)) {
             *lines.entry(node).or_default() += 1;
         }
-        let least = if lines.len() < self.case.nodes { 0 } else { usize::MAX };
+        let least = if lines.len() < self.healthy() { 0 } else { usize::MAX };
         lines.values().fold((least, 0), |(least, most), n| (least.min(*n), most.max(*n)))
     }
 
@@ -246,7 +302,7 @@ impl Fleet {
     }
 
     /// The measuring begins.
-    fn reset(&mut self) {
+    pub fn reset(&mut self) {
         let failed = self.figures.failed;
         self.figures = Figures { failed, lines: (usize::MAX, 0), ..Figures::default() };
         self.figures.ec2_in_all = self.count(|name| u64::from(name.starts_with("EC2:")));
@@ -256,7 +312,8 @@ impl Fleet {
         world.published.clear();
     }
 
-    fn conclude(mut self) -> Figures {
+    /// What was measured.
+    pub fn conclude(mut self) -> Figures {
         let is_read = |name: &str| name.starts_with("EC2:Describe");
         let is_write = |name: &str| name == "Store:Commit" || name.starts_with("Store:Write");
         let is_table_read = |name: &str| match name {
@@ -279,6 +336,7 @@ impl Fleet {
         figures.intervals.sort_by(f64::total_cmp);
         for event in &self.world.0.borrow().published {
             *figures.events.entry(format!("{:?}", event.kind)).or_default() += 1;
+            figures.reasons.insert(format!("{:?}", event.kind), event.detail.reason.clone());
         }
         figures
     }
@@ -361,20 +419,31 @@ fn record(
     Ok(record)
 }
 
+/// A case at the usual latencies, with nothing refused.
+pub const fn case(
+    nodes: usize,
+    quota: Option<u32>,
+    per_second: Option<u32>,
+    warm_up: u32,
+    minutes: u32,
+) -> Case {
+    Case { nodes, quota, per_second, page: PAGE, refused: 0, warm_up, minutes }
+}
+
 /// The cases of the benchmark.
 pub const CASES: [Case; 6] = [
-    Case { nodes: 100, quota: None, per_second: Some(5), warm_up: 30, minutes: 120 },
-    Case { nodes: 1_000, quota: None, per_second: Some(5), warm_up: 30, minutes: 120 },
-    Case { nodes: 1_500, quota: None, per_second: Some(5), warm_up: 30, minutes: 24 * 60 },
-    Case { nodes: 1_500, quota: None, per_second: None, warm_up: 60, minutes: 120 },
-    Case { nodes: 10_000, quota: Some(40), per_second: Some(36), warm_up: 25, minutes: 30 },
-    Case { nodes: 10_000, quota: None, per_second: None, warm_up: 180, minutes: 180 },
+    case(100, None, Some(5), 30, 120),
+    case(1_000, None, Some(5), 30, 120),
+    case(1_500, None, Some(5), 30, 24 * 60),
+    case(1_500, None, None, 60, 120),
+    case(10_000, Some(40), Some(36), 25, 30),
+    case(10_000, None, None, 180, 180),
 ];
 
 /// A case and what came of it, as lines to print.
 ///
 /// # Errors
-/// See [`play`].
+/// See [`play`]; the lines, if a budget was not kept.
 pub fn tell(case: Case) -> Result<String, String> {
     let figures = play(case)?;
     let mut out = String::new();
@@ -383,9 +452,11 @@ pub fn tell(case: Case) -> Result<String, String> {
     let (least, most) = figures.last_lines;
     let _ = writeln!(
         out,
-        "  {:>6} nodes, quota {quota}/s, snapshotsPerSecond {rate}, {} min: interval p50 {:.0} s, p99 {:.0} s, max {:.0} s; \
+        "  {:>6} nodes, quota {quota}/s, snapshotsPerSecond {rate}, {} ms a page, {} refused, {} min: interval p50 {:.0} s, p99 {:.0} s, max {:.0} s; \
          per node max/min {:.2}, {} nodes served",
         case.nodes,
+        case.page,
+        case.refused,
         case.minutes,
         figures.percentile(50),
         figures.percentile(99),
@@ -409,9 +480,12 @@ pub fn tell(case: Case) -> Result<String, String> {
     );
     let _ = writeln!(
         out,
-        "         {:.0} s inside invocations an hour; completed per line {} to {} after any pass, {least} to {most} at the \
+        "         {:.0} s inside invocations an hour, the longest {:.0} s; completed per line {} to {} after any pass, {least} to {most} at the \
          end; events {:?}; {} passes failed",
-        figures.busy, figures.lines.0, figures.lines.1, figures.events, figures.failed,
+        figures.busy, figures.longest_pass, figures.lines.0, figures.lines.1, figures.events, figures.failed,
     );
-    Ok(out)
+    match figures.broken(case) {
+        broken if broken.is_empty() => Ok(out),
+        broken => Err(format!("{out}  NOT KEPT: {}\n", broken.join("; "))),
+    }
 }

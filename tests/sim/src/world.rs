@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
-use perennial_cloud::model::Cloud;
+use perennial_cloud::model::{Cloud, SnapshotState};
 use perennial_core::failure::{Class, Failure};
 use perennial_core::group::GroupRecord;
 use perennial_core::journal::OwnEvent;
@@ -21,6 +22,31 @@ const LATENCY: SignedDuration = SignedDuration::from_millis(40);
 /// The calls that delete something.
 const DELETIONS: [&str; 4] =
     ["EC2:DeleteVolume", "EC2:DeregisterImage", "EC2:DeleteSnapshot", "EC2:DeleteNetworkInterface"];
+
+/// Calls side by side, each of a length of its own.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// How long a page of a read of EC2 takes on the average, in milliseconds: it varies by two fifths.
+    pub page: u32,
+    /// Who waits for which time.
+    pub waiting: Vec<(Timestamp, Waker)>,
+}
+
+/// How long a call to EC2 takes that changes something.
+const CHANGE: SignedDuration = SignedDuration::from_millis(250);
+/// How long a call to DynamoDB takes.
+const TABLE: SignedDuration = SignedDuration::from_millis(10);
+
+/// What a person does meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Takes our tags off every completed snapshot but the newest of each volume: they are to be kept.
+    KeepsSnapshots,
+    /// Deletes the newest completed snapshot of each volume.
+    DeletesNewest,
+    /// Suspends the deployment.
+    Suspends,
+}
 
 /// Everything outside the functions.
 #[derive(Clone, Debug)]
@@ -45,8 +71,15 @@ pub struct World {
     pub log: Option<Vec<(Timestamp, &'static str)>>,
     /// Calls refused because a request bucket of the account was empty.
     pub throttled: u64,
-    /// How long a call takes. Calls that are made side by side take their time one after the other here.
+    /// How long a call takes. Calls that are made side by side take their time one after the other here, unless
+    /// there is [`Self::traffic`].
     pub latency: SignedDuration,
+    /// The calls under way, if calls made side by side are to take their time side by side.
+    pub traffic: Option<Traffic>,
+    /// Volumes whose snapshots are refused: their key is disabled.
+    pub refused: BTreeSet<String>,
+    /// What a person does just before the first call of a name is made.
+    pub upon: Option<(&'static str, Deed)>,
     /// Number of the next call.
     pub next_call: u64,
     /// What goes wrong.
@@ -86,6 +119,9 @@ impl World {
             log: None,
             throttled: 0,
             latency: LATENCY,
+            traffic: None,
+            refused: BTreeSet::new(),
+            upon: None,
             next_call: 0,
             faults,
             died: false,
@@ -110,6 +146,67 @@ impl World {
         self.died = false;
         let resting = self.records.iter().filter(|(_, record)| record.phase.is_resting());
         self.rested = resting.map(|(node, _)| node.clone()).collect();
+    }
+
+    /// How long the call takes that is made now.
+    fn length(&self, name: &str) -> SignedDuration {
+        match &self.traffic {
+            None => self.latency,
+            Some(traffic) if name.starts_with("EC2:Describe") => {
+                let page = i64::from(traffic.page);
+                let varies = (self.next_call.wrapping_mul(137) % 401) as i64;
+                SignedDuration::from_millis(page * (600 + 2 * varies) / 1000)
+            }
+            Some(_) if name.starts_with("EC2:") => CHANGE,
+            Some(_) => TABLE,
+        }
+    }
+
+    /// Lets time pass until the first of the calls under way is over; `false` if there is none.
+    pub fn next_answer(&mut self) -> bool {
+        let Some(waiting) = self.traffic.as_ref().map(|traffic| &traffic.waiting) else { return false };
+        let Some(next) = waiting.iter().map(|(at, _)| *at).min() else { return false };
+        self.cloud.advance(next);
+        if let Some(traffic) = &mut self.traffic {
+            let (over, waiting) =
+                std::mem::take(&mut traffic.waiting).into_iter().partition(|(at, _)| *at <= next);
+            traffic.waiting = waiting;
+            let over: Vec<(Timestamp, Waker)> = over;
+            over.into_iter().for_each(|(_, waker)| waker.wake());
+        }
+        true
+    }
+
+    /// Does what a person does just before a call of this name, once.
+    fn meanwhile(&mut self, name: &str) {
+        let Some((_, deed)) = self.upon.take_if(|(upon, _)| *upon == name) else { return };
+        if deed == Deed::Suspends {
+            let item = self.state.entry(("settings".to_owned(), "record".to_owned()));
+            let item = item.or_insert_with(|| serde_json::json!({"generation": 1, "hash": ""}));
+            item["suspend"] = true.into();
+            return;
+        }
+        let mut newest: BTreeMap<String, (Timestamp, String)> = BTreeMap::new();
+        let completed = self.cloud.snapshots().filter(|it| it.state == SnapshotState::Completed);
+        let completed: Vec<_> =
+            completed.map(|it| (it.volume_id.clone(), (it.start_time, it.id.clone()))).collect();
+        for (volume, of) in &completed {
+            let known = newest.entry(volume.clone()).or_insert_with(|| of.clone());
+            *known = known.clone().max(of.clone());
+        }
+        let is_newest = |volume: &str, id: &str| newest.get(volume).is_some_and(|(_, newest)| newest == id);
+        for (volume, (_, id)) in &completed {
+            match deed {
+                Deed::KeepsSnapshots if !is_newest(volume, id) => {
+                    let ours = [(perennial_core::names::TAG_DEPLOYMENT.to_owned(), None)];
+                    let _ = self.cloud.delete_tags(std::slice::from_ref(id), &ours);
+                }
+                Deed::DeletesNewest if is_newest(volume, id) => {
+                    let _ = self.cloud.delete_snapshot(id);
+                }
+                Deed::KeepsSnapshots | Deed::DeletesNewest | Deed::Suspends => {}
+            }
+        }
     }
 
     /// Takes note of a call that changes the account, and says whether its answer is to be lost.
@@ -149,8 +246,9 @@ impl Handle {
         change: Option<String>,
         effect: impl FnOnce(&mut World) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let fault = {
+        let (number, over) = {
             let mut world = self.0.borrow_mut();
+            world.meanwhile(name);
             let number = world.next_call;
             world.next_call += 1;
             *world.calls.entry(name).or_default() += 1;
@@ -158,8 +256,15 @@ impl Handle {
             if let Some(log) = &mut world.log {
                 log.push((now, name));
             }
-            let latency = world.latency;
-            world.cloud.pass(latency);
+            let length = world.length(name);
+            if world.traffic.is_none() {
+                world.cloud.pass(length);
+            }
+            (number, now + length)
+        };
+        self.reached(over).await;
+        let fault = {
+            let mut world = self.0.borrow_mut();
             let planned = world.faults.at(number);
             change.and_then(|what| world.change(name, &what)).or(planned)
         };
@@ -184,6 +289,22 @@ impl Handle {
             std::future::pending::<()>().await;
         }
         Err(fault.failure(name))
+    }
+
+    /// Waits until a time has come, if calls take their time side by side.
+    pub(crate) async fn reached(&self, at: Timestamp) {
+        std::future::poll_fn(|context| {
+            let mut world = self.0.borrow_mut();
+            let is_over = world.cloud.now() >= at;
+            match &mut world.traffic {
+                Some(traffic) if !is_over => {
+                    traffic.waiting.push((at, context.waker().clone()));
+                    Poll::Pending
+                }
+                Some(_) | None => Poll::Ready(()),
+            }
+        })
+        .await;
     }
 
     /// A world of its own, the same up to now.

@@ -101,20 +101,44 @@ fn known<T: Described>(filter: &Filter) -> Result<(), ApiError> {
     }
 }
 
-fn holds<T: Described>(item: &T, filter: &Filter, cloud: &Cloud) -> bool {
-    let any = |text: &str| filter.values.iter().any(|pattern| matches(pattern, text));
-    if let Some(key) = filter.name.strip_prefix("tag:") {
-        return item.tags().get(key).is_some_and(|value| any(value));
-    }
-    if filter.name == "tag-key" {
-        return item.tags().keys().any(|key| any(key));
-    }
-    item.values(&filter.name, cloud).iter().any(|value| any(value))
+/// A filter whose literal values are looked up: a fleet is asked for by hundreds of them.
+struct Wanted<'f> {
+    name: &'f str,
+    literal: BTreeSet<&'f str>,
+    patterns: Vec<&'f str>,
 }
+
+impl<'f> Wanted<'f> {
+    fn of(filter: &'f Filter) -> Self {
+        let values = filter.values.iter().map(String::as_str);
+        let (patterns, literal): (Vec<_>, BTreeSet<_>) = (
+            values.clone().filter(|value| value.contains(WILD)).collect(),
+            values.filter(|value| !value.contains(WILD)).collect(),
+        );
+        Self { name: &filter.name, literal, patterns }
+    }
+
+    fn any(&self, text: &str) -> bool {
+        self.literal.contains(text) || self.patterns.iter().any(|pattern| matches(pattern, text))
+    }
+
+    fn holds<T: Described>(&self, item: &T, cloud: &Cloud) -> bool {
+        if let Some(key) = self.name.strip_prefix("tag:") {
+            return item.tags().get(key).is_some_and(|value| self.any(value));
+        }
+        if self.name == "tag-key" {
+            return item.tags().keys().any(|key| self.any(key));
+        }
+        item.values(self.name, cloud).iter().any(|value| self.any(value))
+    }
+}
+
+/// What makes a value a pattern.
+const WILD: [char; 3] = ['*', '?', '\\'];
 
 /// Whether `text` fits `pattern` (`*`, `?`, and `\` to take them literally).
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    if !pattern.contains(['*', '?', '\\']) {
+    if !pattern.contains(WILD) {
         return pattern == text;
     }
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
@@ -150,7 +174,7 @@ fn candidates<'a, T>(
     let literal = |filter: &&Filter| {
         filters.first() == Some(&filter.name.as_str())
             && filter.name.ends_with("-id")
-            && !filter.values.iter().any(|value| value.contains(['*', '?', '\\']))
+            && !filter.values.iter().any(|value| value.contains(WILD))
     };
     let after = request.next_token.as_deref().and_then(|token| token.strip_prefix("after-"));
     if let Some(named) = request.filters.iter().find(literal) {
@@ -198,8 +222,9 @@ impl Cloud {
         shown: impl Fn(&T) -> bool,
     ) -> Result<Page<T>, ApiError> {
         request.filters.iter().try_for_each(known::<T>)?;
+        let wanted: Vec<Wanted<'_>> = request.filters.iter().map(Wanted::of).collect();
         let fits = |item: &T| {
-            self.sees(item.made()) && shown(item) && request.filters.iter().all(|f| holds(item, f, self))
+            self.sees(item.made()) && shown(item) && wanted.iter().all(|wanted| wanted.holds(item, self))
         };
         let items: Vec<(&str, &T)> = if request.ids.is_empty() {
             let candidates = candidates(map, request, T::FILTERS);
