@@ -21,6 +21,7 @@ fn steady() -> Steady {
         snapshot_every: Some(SignedDuration::from_mins(5)),
         keep: 3,
         kept_interface: None,
+        public_ip: None,
         suspend: false,
         tags: Tags::new(),
     }
