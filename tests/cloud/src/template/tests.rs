@@ -52,7 +52,9 @@ fn functions_have_their_environment_limits_and_triggers() {
     assert_eq!(reconcile.environment["PERENNIAL_DEPLOYMENT"], "perennial");
     assert_eq!(reconcile.timeout, SignedDuration::from_secs(120));
     assert_eq!(reconcile.schedules[0].every, SignedDuration::from_mins(1));
-    assert_eq!(reconcile.invoke, InvokeSettings { retries: 2, max_age: SignedDuration::from_hours(1) });
+    assert_eq!(reconcile.invoke, InvokeSettings { retries: 0, max_age: SignedDuration::from_mins(1) });
+    let state = function(&template, "instance-state");
+    assert_eq!(state.invoke, InvokeSettings { retries: 2, max_age: SignedDuration::from_hours(1) });
 
     let stream = &function(&template, "config-change").streams[0];
     assert_eq!(
