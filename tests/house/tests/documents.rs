@@ -32,7 +32,7 @@ fn the_table_of_phases_is_the_code() {
 
 #[test]
 fn every_code_of_blocked_is_explained() {
-    let runbook = files::one("docs/OPERATIONS.md").unwrap();
+    let runbook = files::one("docs/BLOCKED.md").unwrap();
     assert_clean(codes::check(&codes::written(&files::rust().unwrap()), &runbook));
 }
 

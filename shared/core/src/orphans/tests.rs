@@ -194,11 +194,9 @@ fn interface_facts(key: &str) -> InterfaceFacts {
 }
 
 const HOUR: i64 = 3600;
-
 fn judged(found: Found<'_>, record: &Record) -> Finding {
     judged_among(found, record, &Observation::default())
 }
-
 fn judged_among(found: Found<'_>, record: &Record, seen: &Observation) -> Finding {
     judge(found, Some(record), seen, Sight { deployment: "prod", now: at(HOUR), again: false })
 }

@@ -322,7 +322,7 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
-    /// A stable word for it; `docs/OPERATIONS.md` has a paragraph on each.
+    /// A stable word for it; `docs/BLOCKED.md` has a paragraph on each.
     pub code: String,
     /// What is wrong, as a sentence.
     pub message: String,

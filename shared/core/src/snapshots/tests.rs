@@ -286,7 +286,7 @@ fn played(nodes: &[(String, i64)], minutes: i64) -> (usize, Vec<i64>) {
     for n in 0..minutes {
         end = now() + SignedDuration::from_mins(n);
         let seen: Vec<_> = newest.values().cloned().collect();
-        let mut lane = crate::pace::Lane::new(round(&nodes, &seen, &instances, "prod", 4, end).take, 4);
+        let mut lane = crate::pace::Lane::new(round(&nodes, &seen, &instances, "prod", 1, end).take, 1);
         for beat in 0.. {
             let at = end + SignedDuration::from_secs(beat);
             for due in lane.beat() {
@@ -309,25 +309,25 @@ fn played(nodes: &[(String, i64)], minutes: i64) -> (usize, Vec<i64>) {
 
 #[test]
 fn nodes_that_are_always_refused_do_not_keep_others_waiting() {
-    let healthy = (0..700).map(|n| (format!("ok{n}"), n * 300 / 700));
+    let healthy = (0..175).map(|n| (format!("ok{n}"), n * 300 / 175));
     // Refused for hours, or since now; few, or more than the others.
-    for (count, since) in [(236, 36_000), (236, 0), (1000, 36_000), (1000, 0)] {
+    for (count, since) in [(59, 36_000), (59, 0), (250, 36_000), (250, 0)] {
         let bad = (0..count).map(|n| (format!("bad{n}"), since + n * 300 / count));
-        let (refused, ages) = played(&bad.chain(healthy.clone()).collect::<Vec<_>>(), 90);
-        // Without the others they need 140 of the 236 places of a minute.
-        let most = if count == 236 { 420 } else { 900 };
+        let (refused, ages) = played(&bad.chain(healthy.clone()).collect::<Vec<_>>(), 60);
+        // Without the others they need 35 of the 59 places of a minute.
+        let most = if count == 59 { 420 } else { 900 };
         assert!(ages[0] <= most, "{count} refused for {since} s: {} s", ages[0]);
-        assert!(refused <= 90 * 236 / 2 + 4000, "{count} refused for {since} s: tried {refused} times");
+        assert!(refused <= 60 * 59 / 2 + 1000, "{count} refused for {since} s: tried {refused} times");
     }
 }
 
 #[test]
 fn a_fleet_that_outgrew_its_pace_is_served_evenly_also_after_a_long_outage() {
     let fleet =
-        |outage: i64| -> Vec<_> { (0..2360).map(|n| (format!("ok{n}"), outage + n * 600 / 2360)).collect() };
-    // 2,360 nodes at 236 a minute: ten minutes for everyone.
+        |outage: i64| -> Vec<_> { (0..590).map(|n| (format!("ok{n}"), outage + n * 600 / 590)).collect() };
+    // 590 nodes at 59 a minute: ten minutes for everyone.
     for outage in [0, 7200] {
-        let (_, ages) = played(&fleet(outage), 90);
+        let (_, ages) = played(&fleet(outage), 60);
         assert!(ages[0] <= 680, "after {outage} s: {} s", ages[0]);
     }
     // With places for all, all catch up at once.
