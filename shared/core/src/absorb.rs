@@ -9,7 +9,7 @@ use crate::journal::Entry;
 use crate::limits;
 use crate::names::Purpose;
 use crate::observation::{InterfaceFacts, SnapshotState};
-use crate::plan::{Draft, Scope, adopt, elastic_ip, word};
+use crate::plan::{Draft, Scope, adopt, elastic_ip, interface, word};
 use crate::record::{Network, Record};
 use crate::step::{Outcome, Step, Termination};
 
@@ -105,7 +105,7 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
         }
         Step::FreeAddress { interface, address } => {
             draft.note(format!("{interface} is deleted, so that another member can have {address}"));
-            draft.record.network = None;
+            interface::forget(draft);
         }
         Step::Prune(id) => draft.note(format!("the snapshot {id} is deleted: a newer one holds more")),
         Step::Purge(resource) => draft.note(format!("{resource} is deleted: its retention is over")),
@@ -150,7 +150,7 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             draft.record.subnets_tried += 1;
             draft.record.attempts += 1;
         }
-        Step::FreeAddress { .. } if failure.class == Class::NotFound => draft.record.network = None,
+        Step::FreeAddress { .. } if failure.class == Class::NotFound => interface::forget(draft),
         Step::Terminate(_) | Step::Prune(_) | Step::Purge(_) if failure.class == Class::NotFound => {}
         Step::Delete(_) | Step::Prune(_) | Step::FreeAddress { .. } => {
             // Nothing waits for this, least of all what keeps data safe.

@@ -245,6 +245,9 @@ pub struct NetworkPolicy {
     /// Whether the address is another member's now: once deallocated, the node gives up its interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frees_address: bool,
+    /// The address that went to another member while this one was given up: not to be waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_address: Option<Ipv4Addr>,
 }
 
 /// What the item of a group says of itself, beside what it says of each member.

@@ -7,7 +7,7 @@
 pub(crate) mod elastic_ip;
 mod ending;
 mod imaging;
-mod interface;
+pub(crate) mod interface;
 mod launching;
 mod living;
 mod look;

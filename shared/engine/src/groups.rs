@@ -83,6 +83,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let nodes: Vec<NodeName> =
             record.members.iter().map(|member| member.name.clone()).chain(joined.cloned()).collect();
         let records = self.records_of(&nodes).await?;
+        self.read_unseen(&record, &records, &mut own).await?;
         known.records.extend(records.iter().map(|it| (it.name.clone(), it.clone())));
         if suspended || record.config.is_suspended() {
             return Ok(record);
@@ -95,6 +96,27 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             self.impose(&record, member, &facts).await?;
         }
         Ok(record)
+    }
+
+    /// Reads the items of members that have none among those read before, and no record either: such an item
+    /// may have been put since, and a member is forgotten only if there is nothing of it.
+    async fn read_unseen(
+        &self,
+        group: &GroupRecord,
+        records: &[Record],
+        own: &mut BTreeMap<NodeName, Value>,
+    ) -> Reply<()> {
+        let lives = |node: &NodeName| records.iter().any(|it| &it.name == node && !it.phase.is_final());
+        for member in group.members.iter().filter(|it| it.item_put && !lives(&it.name)) {
+            if own.contains_key(&member.name) {
+                continue;
+            }
+            let item = self.store.config_item(&member.name.key()).await?;
+            if let Some(item) = item.filter(|item| !config::is_absent(item)) {
+                own.insert(member.name.clone(), item);
+            }
+        }
+        Ok(())
     }
 
     /// Takes note of a group whose item is missing; whether it has been removed.

@@ -79,7 +79,7 @@ impl Draft<'_> {
         self.notes.push(format!("{} {what}", self.record.members[at].name));
     }
 
-    fn item(&self, member: &Member) -> Option<&Value> {
+    pub(super) fn item(&self, member: &Member) -> Option<&Value> {
         self.seen.items.get(&member.name)
     }
 
@@ -105,7 +105,11 @@ impl Draft<'_> {
 
     /// The address that a member's interface has.
     fn kept_address(&self, member: &Member) -> Option<Ipv4Addr> {
-        self.record_of(member).and_then(|record| record.network.as_ref()).map(|network| network.private_ip)
+        let kept = self.record_of(member).and_then(|record| record.network.as_ref());
+        // An interface that was to go may be gone, and nobody have heard of it.
+        let may_be_gone = member.frees_address || member.lost_address;
+        let kept = kept.filter(|network| !(may_be_gone && network.missing_since.is_some()));
+        kept.map(|network| network.private_ip)
     }
 
     /// The address that a member has, or is to have.

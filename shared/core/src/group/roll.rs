@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Member;
 use super::plan::Draft;
+use crate::config;
 use crate::ids::NodeName;
 use crate::phase::Phase;
 
@@ -34,7 +35,11 @@ enum Health {
 }
 
 fn health(draft: &Draft<'_>, member: &Member) -> Health {
-    let Some(record) = draft.record_of(member) else { return Health::Busy };
+    let Some(record) = draft.record_of(member) else {
+        // One whose item was refused waits for a person, as a blocked one does.
+        let is_refused = draft.item(member).is_some_and(|item| item[config::STATUS]["accepted"] == false);
+        return if is_refused { Health::Blocked("config-rejected".to_owned()) } else { Health::Busy };
+    };
     if let Some(blocked) = &record.blocked {
         return Health::Blocked(blocked.code.clone());
     }

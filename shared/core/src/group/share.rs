@@ -93,6 +93,7 @@ impl Share {
         config.tags.insert(TAG_GROUP.to_owned(), self.group.to_string());
         if let Some(network) = config.persist.network.as_mut() {
             network.frees_address = self.frees_address;
+            network.lost_address = self.lost_address;
         }
         draft
     }
@@ -103,6 +104,7 @@ impl Share {
         accepted.share = Some(self.hash());
         if let Some(network) = accepted.config.persist.network.as_mut() {
             network.frees_address = self.frees_address;
+            network.lost_address = self.lost_address;
             network.elastic_ip = network.elastic_ip.take().filter(|_| self.elastic_ip.is_some());
         }
         record.work_at = Some(now);

@@ -85,11 +85,14 @@ fn doubt(draft: &mut Draft<'_>, network: &Network, facts: &InstanceFacts) {
 fn associate(draft: &mut Draft<'_>, network: &Network, address: &AddressFacts) -> Option<Then> {
     match &address.association {
         None if draft.record.address_not_before.is_some_and(|until| until > draft.now()) => None,
-        None => Some(draft.act(Step::Associate {
-            allocation: address.id.clone(),
-            interface: network.eni_id.clone(),
-            private_ip: network.private_ip,
-        })),
+        None => {
+            intend(draft, address);
+            Some(draft.act(Step::Associate {
+                allocation: address.id.clone(),
+                interface: network.eni_id.clone(),
+                private_ip: network.private_ip,
+            }))
+        }
         Some(held)
             if held.interface.as_ref() == Some(&network.eni_id)
                 && held.private_ip == Some(network.private_ip) =>
@@ -109,10 +112,19 @@ fn associate(draft: &mut Draft<'_>, network: &Network, address: &AddressFacts) -
     }
 }
 
+/// Writes down which address is being associated: should nobody hear that it was, it is still taken off once
+/// the node is to have it no more.
+fn intend(draft: &mut Draft<'_>, address: &AddressFacts) {
+    if let Some(network) = draft.record.network.as_mut() {
+        let (allocation_id, public_ip) = (address.id.clone(), address.public_ip);
+        network.elastic_ip = Some(ElasticIp { allocation_id, public_ip, cycle: 0 });
+    }
+}
+
 /// Writes down that the address was found where it belongs.
 fn found(draft: &mut Draft<'_>, address: &AddressFacts) {
     let cycle = draft.record.cycle;
-    let is_news = known(&draft.record).is_none_or(|known| known.allocation_id != address.id);
+    let is_news = known(&draft.record).is_none_or(|it| it.allocation_id != address.id || it.cycle == 0);
     if is_news {
         draft.note(format!("the Elastic IP address {} ({}) is associated", address.public_ip, address.id));
     }

@@ -59,6 +59,8 @@ pub(super) fn give_up(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then>
     let kept = draft.record.network.clone()?;
     match seen.interfaces.get(&kept.eni_id) {
         Some(facts) if facts.state == InterfaceState::Available => {
+            // Written down with the intent: should the answer be lost, the group must not take it for kept.
+            missing_since(draft);
             Some(draft.clear_away(Step::FreeAddress { interface: kept.eni_id, address: kept.private_ip }))
         }
         Some(_) => {
@@ -70,13 +72,20 @@ pub(super) fn give_up(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then>
             let since = missing_since(draft);
             if draft.now().duration_since(since) >= limits::QUIET {
                 draft.note(format!("{} is gone, and its address {} is free", kept.eni_id, kept.private_ip));
-                draft.record.network = None;
+                forget(draft);
             } else {
                 draft.appoint(limits::NEXT_TICK);
             }
             None
         }
     }
+}
+
+/// The node keeps no interface any more. The next one is asked for with another token: the last one's stands
+/// for an interface that is gone.
+pub(crate) fn forget(draft: &mut Draft<'_>) {
+    draft.record.network = None;
+    draft.record.attempts += 1;
 }
 
 /// Writes down what must be the same again should the interface be deleted.
@@ -177,14 +186,22 @@ fn missing_since(draft: &mut Draft<'_>) -> jiff::Timestamp {
 /// Waits for a read that shows the interface; once it is sure that it was deleted, makes it again.
 fn missing(draft: &mut Draft<'_>, seen: &Observation, kept: Network) -> Then {
     let since = missing_since(draft);
+    let wanted = draft.record.config().persist.network.clone();
+    if wanted.as_ref().is_some_and(|network| network.lost_address == Some(kept.private_ip)) {
+        draft.note(format!(
+            "{} is gone, and its address {} is another member's",
+            kept.eni_id, kept.private_ip
+        ));
+        forget(draft);
+        return Then::Look;
+    }
     if draft.now().duration_since(since) < limits::QUIET {
         return draft.wait(limits::NEXT_TICK, format!("a read that shows {}", kept.eni_id));
     }
-    let wanted = draft.record.config().persist.network.clone();
     let other = wanted.as_ref().and_then(|network| network.private_ip);
     if wanted.is_none() || other.is_some_and(|ip| ip != kept.private_ip) {
         draft.note(format!("{} is gone, and its address {} is not asked for", kept.eni_id, kept.private_ip));
-        draft.record.network = None;
+        forget(draft);
         return Then::Look;
     }
     for address in std::iter::once(kept.private_ip).chain(kept.secondary.iter().copied()) {

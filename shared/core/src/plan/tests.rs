@@ -2,6 +2,7 @@
 
 mod elastic_ip;
 mod ending;
+mod giving_up;
 mod interface;
 mod launching;
 mod living;
