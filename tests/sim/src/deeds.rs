@@ -2,6 +2,8 @@
 //!
 //! A deed that finds nothing to act on does nothing: schedules are drawn without knowing what there is.
 
+mod groups;
+
 use jiff::SignedDuration;
 use perennial_cloud::model::{
     ApiError, Cloud, CreateNetworkInterface, InterfaceChange, LaunchSpec, SnapshotState, TemplateRef,
@@ -13,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::account::{base_image, item_of};
 use crate::run::Run;
+
+pub use groups::{GROUP, POOL, Shape, member};
 
 /// Edits of items.
 impl Run {
@@ -207,7 +211,10 @@ impl Run {
 
     /// Frees the address again.
     pub fn free_address(&mut self) {
-        if let Some(id) = self.notes.remove("taker") {
+        let Some(id) = self.notes.remove("taker") else { return };
+        // What was made a moment ago may not be seen yet.
+        if self.by_hand(|cloud| cloud.delete_network_interface(&id)).is_err() {
+            self.pass(SignedDuration::from_secs(15));
             let _ = self.by_hand(|cloud| cloud.delete_network_interface(&id));
         }
     }

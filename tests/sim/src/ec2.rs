@@ -59,11 +59,11 @@ impl SimEc2 {
 
     /// Instances as they are shown.
     fn shown_instances(&self, items: &[cloud::Instance]) -> Vec<InstanceFacts> {
-        let cloud = &self.0.0.borrow().cloud;
-        let facts = items.iter().map(|it| (it, convert::instance(it, cloud)));
+        let world = self.0.0.borrow();
+        let facts = items.iter().map(|it| (it, convert::instance(it, &world.cloud)));
         match self.defect() {
             None => facts.map(|(_, facts)| facts).collect(),
-            Some(defect) => facts.map(|(it, facts)| defect.instance(it, facts)).collect(),
+            Some(defect) => facts.map(|(it, facts)| defect.instance(it, facts, &world.records)).collect(),
         }
     }
 
@@ -210,6 +210,9 @@ impl Ec2 for SimEc2 {
     }
 
     async fn interfaces_with(&self, addresses: &[Ipv4Addr]) -> Reply<Vec<InterfaceFacts>> {
+        if self.defect() == Some(Defect::HoldersUnseen) {
+            return Ok(Vec::new());
+        }
         let request = among("addresses.private-ip-address", addresses);
         let ask = |cloud: &mut Cloud| cloud.describe_network_interfaces(&request);
         let page = self.ask("EC2:DescribeNetworkInterfaces", ask).await?;
@@ -218,7 +221,12 @@ impl Ec2 for SimEc2 {
 
     async fn elastic_ips(&self, ids: &[AllocationId]) -> Reply<Vec<AddressFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_addresses(&among("allocation-id", ids), &[]);
-        Ok(self.ask("EC2:DescribeAddresses", ask).await?.items.iter().map(convert::address).collect())
+        let page = self.ask("EC2:DescribeAddresses", ask).await?;
+        let shown = page.items.iter().map(convert::address);
+        Ok(match self.defect() {
+            None => shown.collect(),
+            Some(defect) => shown.map(|facts| defect.elastic_ip(facts)).collect(),
+        })
     }
 
     async fn interfaces_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InterfaceFacts>> {
@@ -355,7 +363,7 @@ impl Ec2 for SimEc2 {
             allocation_id: address.to_string(),
             network_interface_id: Some(interface.to_string()),
             private_ip_address: Some(to.to_string()),
-            allow_reassociation: Some(false),
+            allow_reassociation: Some(self.defect() == Some(Defect::TakesElasticIps)),
             ..AssociateAddress::default()
         };
         let ask = |cloud: &mut Cloud| cloud.associate_address(&request);

@@ -4,6 +4,7 @@
 //! comparing runs. A check looks at the account and at the records; it never trusts what the engine says of
 //! itself where the account can tell.
 
+mod groups;
 mod quiet;
 mod steps;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use perennial_core::failure::Failure;
 use perennial_core::names::{TAG_DEPLOYMENT, Tags};
 
+pub use groups::GroupEnd;
 pub use quiet::{End, NodeEnd, end, settled};
 
 use crate::account::Foreign;
@@ -46,7 +48,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the design.
-pub const INVARIANTS: [Invariant; 10] = [
+pub const INVARIANTS: [Invariant; 16] = [
     Invariant {
         number: 1,
         name: "no-byte-lost",
@@ -107,6 +109,42 @@ pub const INVARIANTS: [Invariant; 10] = [
         says: "Unfinished work has an appointment, and whatever is blocked names its remedy",
         when: When::AlwaysAndAtRest(steps::appointment, quiet::no_dead_end),
     },
+    Invariant {
+        number: 11,
+        name: "one-address",
+        says: "An address belongs to at most one member at a time, and whoever has one keeps it",
+        when: When::Always(groups::one_address),
+    },
+    Invariant {
+        number: 12,
+        name: "pool",
+        says: "Every address of a pool has one living member, whose interface holds it",
+        when: When::AtRest(groups::pool),
+    },
+    Invariant {
+        number: 13,
+        name: "elastic-ip",
+        says: "An Elastic IP address is on at most one member; none is taken from others or released",
+        when: When::AlwaysAndAtRest(groups::elastic_ip, groups::elastic_ip_at_rest),
+    },
+    Invariant {
+        number: 14,
+        name: "interface-kept",
+        says: "No interface goes while its node lives, unless a successor has its address",
+        when: When::AlwaysAndAtRest(groups::interface_kept, groups::no_stray),
+    },
+    Invariant {
+        number: 15,
+        name: "capacity",
+        says: "As many members as the capacity says run, and the others rest",
+        when: When::AtRest(groups::capacity),
+    },
+    Invariant {
+        number: 16,
+        name: "one-at-a-time",
+        says: "At most one member of a group is being replaced by its group's wish",
+        when: When::Always(groups::one_at_a_time),
+    },
 ];
 
 /// Something that may only go once its successor is proven.
@@ -149,6 +187,8 @@ pub struct Watch {
     newest: BTreeMap<(String, String), (Timestamp, String)>,
     /// Lines that have had as many completed rotated snapshots as they are to keep.
     full: BTreeSet<(String, u32)>,
+    /// What is remembered of groups and addresses.
+    memory: groups::Memory,
     /// How often each invariant was checked.
     pub checked: [u64; INVARIANTS.len()],
     /// What was broken first, if anything was.
@@ -210,6 +250,7 @@ impl Watch {
     /// What is missing now was taken by the operator.
     pub fn forgive(&mut self, world: &World) {
         steps::forgive(self, world);
+        groups::follow(&mut self.memory, world);
     }
 
     /// Looks at everything that must be so at any time.
@@ -227,6 +268,7 @@ impl Watch {
                 return;
             }
         }
+        groups::follow(&mut self.memory, world);
     }
 
     /// Looks at what must be so once all is quiet.
@@ -271,10 +313,10 @@ mod tests {
     #[test]
     fn every_invariant_has_its_number_and_a_name_of_its_own() {
         let numbers: Vec<_> = INVARIANTS.iter().map(|i| i.number).collect();
-        assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+        assert_eq!(numbers, (1..=16).collect::<Vec<_>>());
         let names: BTreeSet<_> = INVARIANTS.iter().map(|i| i.name).collect();
         assert_eq!(names.len(), INVARIANTS.len());
-        let listed = report(&[0; 10]);
+        let listed = report(&[0; 16]);
         assert!(INVARIANTS.iter().all(|i| listed.contains(i.name) && listed.contains(i.says)));
     }
 }

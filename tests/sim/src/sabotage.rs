@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use perennial_cloud::model as cloud;
 use perennial_core::config::{DesiredState, Retained};
+use perennial_core::group::GroupRecord;
 use perennial_core::names::{TAG_DEPLOYMENT, TAG_LIFE, TAG_NODE};
 use perennial_core::observation::{
-    InstanceFacts, InstanceState, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
+    AddressFacts, InstanceFacts, InstanceState, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
 };
 use perennial_core::phase::Phase;
 use perennial_core::record::{Record, Stored};
@@ -49,11 +50,23 @@ pub enum Defect {
     AnyTagIsOurs,
     /// An address is asked for at random instead of the one the node had: identity is lost.
     AddressForgotten,
+    /// Elastic IP addresses are shown as free, and taken from wherever they are.
+    TakesElasticIps,
+    /// Nobody is seen to have an address that is asked for.
+    HoldersUnseen,
+    /// An instance is shown with its Elastic IP address, whether it has it or not.
+    ElasticIpByHearsay,
+    /// The record of a group is written, whatever the decision was based on.
+    GroupUnconditional,
+    /// A deallocated node gives up its interface though nobody is to have the address.
+    AddressFreedEarly,
+    /// All members are asked at once to be replaced.
+    RolledAtOnce,
 }
 
 impl Defect {
     /// Every defect.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::NoClientToken,
         Self::UnconditionalWrite,
         Self::LostWrite,
@@ -70,6 +83,12 @@ impl Defect {
         Self::SuspendIgnored,
         Self::AnyTagIsOurs,
         Self::AddressForgotten,
+        Self::TakesElasticIps,
+        Self::HoldersUnseen,
+        Self::ElasticIpByHearsay,
+        Self::GroupUnconditional,
+        Self::AddressFreedEarly,
+        Self::RolledAtOnce,
     ];
 
     /// The rule that it breaks.
@@ -91,6 +110,12 @@ impl Defect {
             Self::SuspendIgnored => "suspend means no changing call",
             Self::AnyTagIsOurs => "only what is tagged for this very life is touched",
             Self::AddressForgotten => "a kept address is had again, or the node waits for it",
+            Self::TakesElasticIps => "an Elastic IP address is never taken from another interface",
+            Self::HoldersUnseen => "whoever waits for an address says who has it",
+            Self::ElasticIpByHearsay => "an association that has ended is made again",
+            Self::GroupUnconditional => "a group's record is written only over the one it was decided from",
+            Self::AddressFreedEarly => "an interface goes only when a successor is to have its address",
+            Self::RolledAtOnce => "the members of a group are replaced one at a time",
         }
     }
 
@@ -103,12 +128,20 @@ impl Defect {
             Self::LostWrite => Some(
                 "names are deterministic: whoever acts on a record that was not written makes nothing twice",
             ),
+            Self::GroupUnconditional => {
+                Some("whatever was decided last is decided again from what there is, at the next tick")
+            }
             _ => None,
         }
     }
 
     /// An instance as it is shown.
-    pub(crate) fn instance(self, it: &cloud::Instance, mut facts: InstanceFacts) -> InstanceFacts {
+    pub(crate) fn instance(
+        self,
+        it: &cloud::Instance,
+        mut facts: InstanceFacts,
+        records: &BTreeMap<String, Record>,
+    ) -> InstanceFacts {
         match self {
             Self::NoticeIsTheEnd | Self::NoticeFreesVolumes if it.reclaimed_at.is_some() => {
                 facts.state = InstanceState::Terminated;
@@ -116,6 +149,14 @@ impl Defect {
             Self::KeptByHearsay => {
                 facts.volumes.iter_mut().for_each(|held| held.delete_on_termination = false);
                 facts.interfaces.iter_mut().for_each(|held| held.delete_on_termination = false);
+            }
+            Self::ElasticIpByHearsay => {
+                for held in &mut facts.interfaces {
+                    let kept = records.values().filter_map(|record| record.network.as_ref());
+                    let mut kept = kept.filter(|network| network.eni_id == held.interface);
+                    let known = kept.find_map(|network| network.elastic_ip.as_ref());
+                    held.public_ip = known.map(|known| known.public_ip).or(held.public_ip);
+                }
             }
             _ => {}
         }
@@ -170,6 +211,11 @@ impl Defect {
                 record.config.config.retention.delete = Retained::ALL.to_vec();
             }
             Self::SuspendIgnored => record.config.config.suspend = false,
+            Self::AddressFreedEarly => {
+                if let Some(network) = record.config.config.persist.network.as_mut() {
+                    network.frees_address = true;
+                }
+            }
             Self::AddressForgotten => {
                 if let Some(network) = record.network.as_mut().filter(|n| n.missing_since.is_some()) {
                     let [a, b, c, d] = network.private_ip.octets();
@@ -179,6 +225,23 @@ impl Defect {
             _ => {}
         }
         Stored::Known(record)
+    }
+
+    /// A group as it is read.
+    pub(crate) fn group(self, mut group: GroupRecord) -> GroupRecord {
+        if self == Self::RolledAtOnce {
+            let recycle = group.config.part.recycle;
+            group.members.iter_mut().for_each(|member| member.recycle = recycle);
+        }
+        group
+    }
+
+    /// An Elastic IP address as it is shown.
+    pub(crate) fn elastic_ip(self, mut facts: AddressFacts) -> AddressFacts {
+        if self == Self::TakesElasticIps {
+            facts.association = None;
+        }
+        facts
     }
 
     /// Whether an item is hidden from a read by its id.

@@ -2,14 +2,19 @@
 //!
 //! A schedule is data, so that one that fails can be made smaller while it still fails.
 
+mod groups;
+
 use jiff::SignedDuration;
 use perennial_cloud::model::Settings;
 use serde_json::json;
 
 use crate::account::{item_of, settings};
+use crate::deeds::Shape;
 use crate::faults::{Plan, mix};
 use crate::run::{Delivery, Run};
 use crate::stories::{all, conclude, told};
+
+pub use groups::GroupDeed;
 
 /// The names of a schedule's nodes.
 const NODES: [&str; 4] = ["db", "ci", "lic", "ring"];
@@ -73,6 +78,8 @@ pub enum Deed {
     FailImages,
     /// The operator accepts its newest recovery point.
     Restore,
+    /// Something happens to the group, or to this one as a member of it.
+    Group(GroupDeed),
 }
 
 /// Deeds, the likely ones more than once.
@@ -129,8 +136,10 @@ const DEEDS: [Deed; 45] = [
 pub struct Schedule {
     /// The seed it was drawn from.
     pub seed: u64,
-    /// How many nodes there are.
+    /// How many nodes there are besides the group's.
     pub nodes: usize,
+    /// What the group is in the beginning, if there is one.
+    pub group: Option<Shape>,
     /// What happens: so many seconds after the one before, to which node.
     pub deeds: Vec<(i64, usize, Deed)>,
     /// How each node is wanted in the end; `None`: its item is left as it is.
@@ -175,10 +184,14 @@ impl Schedule {
                 _ => vec![(pause, node, deed)],
             }
         });
+        let deeds: Vec<_> = deeds.collect();
+        let group = groups::of(&draw);
+        let deeds = if group.is_some() { groups::among(deeds, &draw) } else { deeds };
         Self {
             seed,
             nodes,
-            deeds: deeds.collect(),
+            group,
+            deeds,
             wanted: (0..nodes as u64).map(|n| states[draw(600 + n, states.len() as u64) as usize]).collect(),
             delivery,
             faults,
@@ -193,7 +206,8 @@ impl Schedule {
     /// What was not as it must be, with the story up to it.
     pub fn play(&self) -> Result<Run, String> {
         let draw = |what: u64, n: u64| mix(self.seed ^ mix(what)) % n;
-        let account = if self.drawn_account { settings(&draw) } else { Settings::default() };
+        let mut account = if self.drawn_account { settings(&draw) } else { Settings::default() };
+        account.elastic_ips_survive_termination = self.group.is_none() || draw(13, 2) == 0;
         let mut run = Run::in_account(self.seed, self.delivery, self.faults, account);
         run.timeout = SignedDuration::from_secs(self.timeout);
         for (n, node) in NODES.iter().enumerate().take(self.nodes) {
@@ -203,10 +217,13 @@ impl Schedule {
             }
             run.put(item);
         }
+        if let Some(shape) = self.group {
+            run.put_group(shape);
+        }
         run.pass(SignedDuration::from_mins(1 + draw(9, 10) as i64));
         for (pause, node, deed) in &self.deeds {
             run.pass(SignedDuration::from_secs(*pause));
-            deed.be_done(&mut run, NODES[*node]);
+            deed.be_done(&mut run, &groups::name(*node));
             if let Some(broken) = run.watch.broken.clone() {
                 return Err(told(&run, &broken));
             }
@@ -232,13 +249,17 @@ impl Schedule {
             // An item that was spoilt is put right.
             run.edit(node, |item| item["retention"] = json!({"after": "1h"}));
         }
+        if self.group.is_some() {
+            groups::calm(run, self.seed);
+        }
         conclude(run)?;
         run.guests_write = true;
-        let lost: Vec<&str> = NODES.into_iter().filter(|node| run.is_blocked(node, "data-missing")).collect();
+        let lost = run.nodes().into_iter().map(|node| node.to_string());
+        let lost: Vec<String> = lost.filter(|node| run.is_blocked(node, "data-missing")).collect();
         if lost.is_empty() {
             return Ok(());
         }
-        lost.into_iter().for_each(|node| run.restore_from_newest(node));
+        lost.into_iter().for_each(|node| run.restore_from_newest(&node));
         conclude(run)
     }
 
@@ -317,6 +338,7 @@ impl Deed {
             Self::FailSnapshots => run.fail_snapshots(),
             Self::FailImages => run.fail_images(),
             Self::Restore => run.restore_from_newest(node),
+            Self::Group(deed) => deed.be_done(run, node),
         }
     }
 }

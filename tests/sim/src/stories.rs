@@ -5,7 +5,10 @@
 
 mod drift;
 mod edits;
+mod groups;
 mod life;
+mod pools;
+mod public;
 
 use jiff::SignedDuration;
 
@@ -39,7 +42,8 @@ pub struct Story {
 
 /// All stories.
 pub fn all() -> Vec<&'static Story> {
-    life::STORIES.iter().chain(drift::STORIES).chain(edits::STORIES).collect()
+    let groups = groups::STORIES.iter().chain(pools::STORIES).chain(public::STORIES);
+    life::STORIES.iter().chain(drift::STORIES).chain(edits::STORIES).chain(groups).collect()
 }
 
 /// How long anything may take to come about: longer than every rest, quiet time and token there is.
@@ -160,6 +164,21 @@ pub fn told(run: &Run, problem: &str) -> String {
             world.config.get(&record.name.key()).map_or(serde_json::Value::Null, |i| i["_status"].clone()),
         ));
     }
+    for group in world.groups.values() {
+        let of = |it: &perennial_core::group::Member| {
+            let (name, wish, address, elastic_ip) = (&it.name, it.wish, it.private_ip, &it.elastic_ip);
+            let flags = (it.given_up, it.frees_address, it.lost_address, it.item_put, it.recycle);
+            format!(
+                "    {name}: {wish:?} {address:?} {elastic_ip:?} given up, frees, lost, put, recycle {flags:?}\n"
+            )
+        };
+        let members: String = group.members.iter().map(of).collect();
+        let status = world.config.get(&group.name.key()).map(|item| item["_status"].clone());
+        told.push_str(&format!(
+            "  group {}: removed {}, absent since {:?}, roll {:?}, notices {:?}, status {status:?}\n{members}",
+            group.name, group.removed, group.absent_since, group.roll, group.notices
+        ));
+    }
     for failure in run.watch.failures.iter().take(5) {
         told.push_str(&format!("  failure: {failure}\n"));
     }
@@ -225,6 +244,48 @@ mod shared {
     pub(super) fn blocked(run: &Run, code: &str) -> bool {
         record_of(run, |record| record.blocked.as_ref().is_some_and(|blocked| blocked.code == code))
             == Some(true)
+    }
+
+    /// Whether so many members of the group run, and all is done.
+    pub(super) fn run_steadily(run: &Run, n: usize) -> bool {
+        run.running_members().len() == n && quiet(run)
+    }
+
+    /// Whether a node stands there.
+    pub(super) fn stands(run: &Run, node: &str, phase: Phase) -> bool {
+        run.world.0.borrow().records.get(node).is_some_and(|record| record.phase == phase)
+    }
+
+    /// Whether a node runs in this cycle or a later one, with nothing left to do for it.
+    pub(super) fn runs_in(run: &Run, node: &str, cycle: u32) -> bool {
+        run.is_settled(node) && run.record(node).is_some_and(|record| record.cycle >= cycle)
+    }
+
+    /// Remembers what the members of the group have now.
+    pub(super) fn remember_members(run: &mut Run) {
+        let seen = members_now(run);
+        run.notes.insert("members", seen);
+        let instances = instances_now(run);
+        run.notes.insert("instances", instances);
+    }
+
+    /// Whether each member of the group has the addresses it had, Elastic IP addresses included.
+    pub(super) fn same_addresses(run: &Run) -> bool {
+        run.notes.get("members") == Some(&members_now(run))
+    }
+
+    /// Whether each member of the group is on the instance it was on.
+    pub(super) fn same_instances(run: &Run) -> bool {
+        run.notes.get("instances") == Some(&instances_now(run))
+    }
+
+    fn members_now(run: &Run) -> String {
+        let of = |node: &String| format!("{node} {:?} {:?}", run.address(node), run.elastic_ips_of(node));
+        run.members().iter().map(of).collect::<Vec<_>>().join(", ")
+    }
+
+    fn instances_now(run: &Run) -> String {
+        run.members().iter().map(|node| format!("{node} {:?}", run.instance(node))).collect()
     }
 
     /// Remembers what the node has now.

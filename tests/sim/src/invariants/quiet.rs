@@ -13,23 +13,32 @@ use perennial_core::record::{Record, Superseded};
 use perennial_core::removal::UNCONFIRMED;
 
 use super::steps::{is_rotated, of_life, tag};
-use super::{Watch, is_ours};
+use super::{GroupEnd, Watch, groups, is_ours};
 use crate::world::World;
 
 /// Whether nothing is left to be done for any node: every edit is judged and in force, and each node is
 /// where its item wants it, or waits for the operator.
 pub fn settled(world: &World) -> bool {
     let judged = world.config.iter().all(|(id, item)| is_judged(world, id, item));
-    judged && world.records.values().all(|record| is_at_rest(world, record))
+    let quiet = judged && world.records.values().all(|record| is_at_rest(world, record));
+    quiet && world.groups.values().all(|group| groups::is_at_rest(world, group))
 }
 
 fn is_judged(world: &World, id: &str, item: &serde_json::Value) -> bool {
     let (status, hash) = (&item[config::STATUS], config::hash(item));
+    let name = id.strip_prefix("node#");
+    if name.is_some_and(|node| groups::needs_no_verdict(world, node)) {
+        return true;
+    }
     if status["configHash"] != hash.as_str() {
         return false;
     }
-    let node = id.strip_prefix("node#").and_then(|node| world.records.get(node));
-    status["accepted"] == false || node.is_none_or(|r| r.config.hash == hash || r.phase == Phase::Gone)
+    let group = id.strip_prefix("group#");
+    let node = name.and_then(|node| world.records.get(node));
+    let is_whole = |r: &Record| r.config.hash == hash && groups::share_in_force(world, r);
+    status["accepted"] == false
+        || (node.is_none_or(|r| is_whole(r) || r.phase == Phase::Gone)
+            && group.is_none_or(|name| groups::is_in_force(world, name, &hash)))
 }
 
 fn is_at_rest(world: &World, record: &Record) -> bool {
@@ -43,11 +52,14 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     }
     let waits = match code {
         Some("data-missing") => record.phase == Phase::Launching || record.phase == Phase::Paused,
-        Some("address-taken") => record.phase == Phase::Launching,
+        Some("address-taken") => record.phase == Phase::Launching || record.phase == Phase::Paused,
         _ => false,
     };
     if record.config().suspend || (record.intent.is_none() && waits) {
         return true;
+    }
+    if !groups::addresses_settled(world, record) {
+        return false;
     }
     let older = record.superseded.iter().any(|s| !matches!(s, Superseded::Volume(_)));
     let rotated = || world.cloud.snapshots().any(|s| is_rotated(s, record));
@@ -59,7 +71,8 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
             let keep = record.config().persist.root.as_ref().map_or(usize::MAX, |root| root.keep as usize);
             let completed = |s: &&Snapshot| is_rotated(s, record) && s.state == SnapshotState::Completed;
             let too_many = world.cloud.snapshots().filter(completed).count() > keep.saturating_add(1);
-            record.work_at.is_none() && !record.is_unwanted() && !too_many
+            let has_time = record.work_at.is_none() || groups::runs_without_elastic_ip(world, record);
+            has_time && !record.is_unwanted() && !too_many
         }
         // It waits to be started again.
         Phase::Attaching => record.instance.as_ref().is_some_and(|it| it.stop_noted) && !record.is_unwanted(),
@@ -219,7 +232,13 @@ pub(super) fn no_dead_end(_: &Watch, world: &World) -> Option<String> {
 }
 
 /// The end of a run.
-pub type End = Vec<NodeEnd>;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The end of each node.
+    pub nodes: Vec<NodeEnd>,
+    /// The end of each group.
+    pub groups: Vec<GroupEnd>,
+}
 
 /// The end of a node, in words that are the same however it came to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +260,8 @@ pub struct NodeEnd {
     pub has: [usize; 5],
     /// Whether it has rotated snapshots.
     pub rotated: bool,
+    /// How many Elastic IP addresses are on its interface.
+    pub elastic_ips: usize,
     /// The kinds of what was handed over at its end.
     pub handed_over: Vec<String>,
 }
@@ -278,8 +299,12 @@ pub fn end(world: &World, first: &BTreeMap<String, Ipv4Addr>) -> End {
                 cloud.volumes().filter(|v| is(&v.tags, "adopted")).count(),
             ],
             rotated: cloud.snapshots().any(|s| is_rotated(s, record)),
+            elastic_ips: record
+                .network
+                .as_ref()
+                .map_or(0, |n| cloud.elastic_ips_on(n.eni_id.as_str()).count()),
             handed_over,
         }
     };
-    world.records.values().map(of).collect()
+    End { nodes: world.records.values().map(of).collect(), groups: groups::ends(world) }
 }
