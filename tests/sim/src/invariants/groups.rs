@@ -38,6 +38,8 @@ pub(super) struct Memory {
     first: BTreeMap<String, Ipv4Addr>,
     /// Every Elastic IP address there is, and what of others it is associated with.
     elastic: BTreeMap<String, Option<String>>,
+    /// Nodes that ran and were to run, at the last look.
+    ran: BTreeSet<String>,
     /// The member of each group that is being replaced by its group's wish.
     rolling: BTreeMap<String, String>,
 }
@@ -242,6 +244,10 @@ pub(super) fn follow(memory: &mut Memory, world: &World) {
         let (node, life) = (record.name.to_string(), record.life.clone());
         memory.kept.insert(network.eni_id.to_string(), Kept { node, life, doomed });
     }
+    let up = |record: &&Record| matches!(record.phase, Phase::Attaching | Phase::Running);
+    let wanted = |record: &&Record| record.goal == DesiredState::Running;
+    let ran = world.records.values().filter(up).filter(wanted);
+    memory.ran = ran.map(|record| record.name.to_string()).collect();
     memory.elastic.clear();
     for address in cloud.elastic_ips() {
         let held = address.association.as_ref();
@@ -426,9 +432,9 @@ pub(super) fn one_at_a_time(watch: &mut Watch, world: &World) -> Option<String> 
         let rolling = &mut watch.memory.rolling;
         rolling.retain(|of, node| of != name || !is_back(node));
         let in_turn = living(group).map(|member| member.name.as_str());
-        // Whoever has no instance serves the wish with its next launch, whenever that is.
-        let has_instance = |node: &str| world.records.get(node).is_some_and(|it| it.instance.is_some());
-        for node in in_turn.filter(|node| is_rolled(node) && has_instance(node)) {
+        // Whoever has no instance, or one that ends anyway, serves the wish with its next launch.
+        let ran = &watch.memory.ran;
+        for node in in_turn.filter(|node| is_rolled(node) && ran.contains(*node)) {
             match rolling.get(name) {
                 None => {
                     rolling.insert(name.clone(), node.to_owned());

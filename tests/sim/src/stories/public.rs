@@ -165,7 +165,7 @@ pub(super) const STORIES: &[Story] = &[
             Minutes(3),
             ONE_RUNS,
             SAME_ADDRESSES,
-            Must("the operator is told", |run| notices(run) == 1),
+            Until("the operator is told", |run| notices(run) == 1),
         ],
     },
     Story {
