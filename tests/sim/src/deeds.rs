@@ -81,6 +81,11 @@ impl Run {
         }
     }
 
+    /// Whether a snapshot of the node has completed.
+    pub fn has_recovery_point(&self, node: &str) -> bool {
+        self.newest_point(node).is_some()
+    }
+
     fn newest_point(&self, node: &str) -> Option<String> {
         self.newest(node, |_| true)
     }

@@ -8,7 +8,7 @@ const ONCE_FAILED: &[u64] = &[
     87960, 89693, 89736, 100_047, 100_399, 100_899, 102_023, 102_262, 103_499, 107_467, 110_593, 304_140,
     308_301,
     // With groups: a token that stood for an interface given up, a roll that waited for a refused member.
-    121, 151, 346, 499, 527, 550, 590, 641, 2342, 3567,
+    121, 151, 346, 499, 527, 550, 590, 641, 2342, 3453, 3567, 4296, 10_037, 10_293, 11_987,
 ];
 
 fn play(seeds: impl Iterator<Item = u64>) {

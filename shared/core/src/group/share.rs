@@ -37,7 +37,7 @@ impl Share {
             recycle: member.recycle,
             elastic_ip: member.elastic_ip.clone().filter(|_| !record.removed),
             place: member.place,
-            frees_address: member.frees_address,
+            frees_address: member.frees_address && !record.removed,
             lost_address: member.private_ip.filter(|_| member.lost_address),
             given_up: member.given_up,
         }

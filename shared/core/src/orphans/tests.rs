@@ -30,7 +30,6 @@ fn tags(purpose: Purpose, cycle: u32, key: &str) -> Tags {
 fn names<T>(life: &str, with: impl FnOnce(&Names<'_>) -> T) -> T {
     with(&Names { deployment: "prod", node: &node(), life })
 }
-
 fn launch(cycle: u32, attempt: u32) -> String {
     names(LIFE, |names| names.launch(cycle, attempt))
 }

@@ -150,7 +150,8 @@ fn held(draft: &mut Draft<'_>, seen: &Observation, address: Ipv4Addr, subnet: &S
     let is_ours = holder.tags.get(TAG_DEPLOYMENT).is_some_and(|it| it == draft.scope.deployment);
     let other =
         holder.tags.get(TAG_NODE).filter(|node| is_ours && node.as_str() != draft.record.name.as_str());
-    if let Some(other) = other
+    // Another member's own address may be about to be given up; a secondary one is not.
+    if let Some(other) = other.filter(|_| holder.private_ip == address)
         && draft.record.config().group.is_some()
         && !draft.is_stalled(limits::HAND_OVER_OVERDUE)
     {

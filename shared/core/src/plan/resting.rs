@@ -51,8 +51,13 @@ pub(super) fn paused(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, 
     if let Some(then) = recovery::recover(draft, seen)? {
         return Ok(then);
     }
+    // An address that cannot be had keeps nothing from being tidied.
+    let tidied = match tidy(draft, seen) {
+        Some(then @ (Then::Act(_) | Then::Look)) => return Ok(then),
+        other => other,
+    };
     let then = interface::reserved(draft, seen).or_else(|| elastic_ip::take_off(draft, seen));
-    if let Some(then) = then.or_else(|| tidy(draft, seen)) {
+    if let Some(then) = then.or(tidied) {
         return Ok(then);
     }
     draft.unblock();

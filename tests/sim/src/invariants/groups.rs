@@ -251,7 +251,14 @@ pub(super) fn follow(memory: &mut Memory, world: &World) {
     memory.elastic.clear();
     for address in cloud.elastic_ips() {
         let held = address.association.as_ref();
-        let others = held.filter(|held| !is_our_interface(cloud, &held.network_interface_id));
+        // With its instance an association may end by itself.
+        let can_end = |interface: &str| {
+            let attached = cloud.network_interface(interface).is_some_and(|it| it.attachment.is_some());
+            attached && !cloud.settings().elastic_ips_survive_termination
+        };
+        let others = held.filter(|held| {
+            !is_our_interface(cloud, &held.network_interface_id) && !can_end(&held.network_interface_id)
+        });
         memory.elastic.insert(address.id.clone(), others.map(|held| held.id.clone()));
     }
 }

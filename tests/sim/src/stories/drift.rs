@@ -151,7 +151,7 @@ pub(super) const STORIES: &[Story] = &[
         acts: &[
             PUT,
             RUNS,
-            Minutes(5),
+            Until("there is a recovery point", |run| run.has_recovery_point(NODE)),
             Do(|run| run.root_goes_with_it(NODE)),
             Do(|run| run.terminate(NODE)),
             DATA_MISSING,

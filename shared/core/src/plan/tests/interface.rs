@@ -211,6 +211,18 @@ fn only_a_member_waits_for_another_node_and_not_for_another_deployments() {
     }
 }
 
+#[test]
+fn an_address_that_another_member_was_given_by_hand_besides_its_own_is_not_waited_for() {
+    let record = member(wants_address(Some("10.0.1.20"), &["subnet-1"]));
+    let plan = decide(record, 0, |seen| {
+        bare(seen);
+        let mut other = holder("10.0.1.21", of_node("ring-1", "life-7"));
+        other.secondary = vec![ip("10.0.1.20")];
+        seen.holders.push(other);
+    });
+    assert_eq!(code(&plan), Some("address-taken"));
+}
+
 const TAG_DEPLOYMENT_KEY: &str = crate::names::TAG_DEPLOYMENT;
 
 /// A node whose interface, with all kinds of addresses, was deleted by hand.
