@@ -104,6 +104,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let share = match self.share_of(&node, &item).await? {
             Membership::None => None,
             Membership::Member(share) if share.must_be_placed(&item) => return Ok(Some(Configured::Later)),
+            Membership::Member(share) if record.as_ref().is_some_and(|it| share.is_overtaken(it)) => {
+                return Ok(Some(Configured::Later));
+            }
             Membership::Member(share) => Some(share),
             // Its group takes it in at the next tick, and only then is there something to judge.
             Membership::Unlisted => return Ok(Some(Configured::Later)),
@@ -112,8 +115,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         };
         let draft = share.as_ref().map_or_else(|| config::parse(&item), |share| share.draft(&item));
-        if record.is_none() && draft.config.group.is_some() && wants_none(&draft.config) {
-            tracing::info!(id, "nothing of a member is needed that never was");
+        if record.is_none() && draft.config.group.is_some() && wants_none(draft.config.desired_state) {
+            // A member that never was, and of which nothing is needed.
+            let notices = share.iter().flat_map(|share| share.notices(&item)).collect();
+            if !says(&item, &config::hash(&item), true, &[]) {
+                self.answer(id, &item, true, Vec::new(), notices).await?;
+            }
             return Ok(Some(Configured::Nothing));
         }
         let mut verdict = self.judge(&draft, &item, &node, record.as_ref()).await?;
@@ -250,8 +257,8 @@ fn says(item: &Value, hash: &str, accepted: bool, problems: &[Problem]) -> bool 
         .is_ok_and(|s| s.accepted == accepted && s.config_hash == hash && s.problems == problems)
 }
 
-fn wants_none(config: &NodeConfig) -> bool {
-    matches!(config.desired_state, DesiredState::Deallocated | DesiredState::Released)
+fn wants_none(state: DesiredState) -> bool {
+    matches!(state, DesiredState::Deallocated | DesiredState::Released)
 }
 
 /// The name of a node's item, or the id of any other.

@@ -197,7 +197,7 @@ impl Draft<'_> {
         for at in 0..self.record.members.len() {
             let member = &self.record.members[at];
             let asks = match self.item(member) {
-                Some(item) => asks_for(item).is_none_or(is_kept(member.wish)),
+                Some(item) => asks_for(item).is_none_or(is_kept(member.wish)) || self.has_overtaken(member),
                 None => !member.given_up && (!member.item_put || self.is_awaited(member)),
             };
             // The operator's word is in force before anybody takes the place.
@@ -222,6 +222,12 @@ impl Draft<'_> {
     /// Whether the item of a member is missing, and that is not yet confirmed.
     fn is_awaited(&self, member: &Member) -> bool {
         self.record_of(member).is_some_and(|record| !matches!(record.goal, Deallocated | Released))
+    }
+
+    /// Whether a member that was given up because it had never run was sent on its way before it heard of it.
+    fn has_overtaken(&self, member: &Member) -> bool {
+        let is_given_up = member.given_up && member.wish == Deallocated && self.own_word(member).is_none();
+        is_given_up && self.was_launched(member) && self.is_awaited(member)
     }
 
     /// Takes a member back that was given up: with its address, unless somebody else has it now who cannot

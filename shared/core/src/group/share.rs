@@ -59,6 +59,14 @@ impl Share {
         self.given_up && !self.overrides && asks_for(item).is_some_and(is_kept(self.wish))
     }
 
+    /// Whether the group gave the member up because it had never run, and it has been sent on its way since:
+    /// then the group must take it back first.
+    pub fn is_overtaken(&self, record: &Record) -> bool {
+        let is_given_up = self.given_up && !self.overrides && self.wish == DesiredState::Deallocated;
+        let lives = !matches!(record.goal, DesiredState::Deallocated | DesiredState::Released);
+        is_given_up && record.launched && lives
+    }
+
     /// The item of a member, completed by what its group says: maps merge leaf by leaf, lists replace.
     pub fn complete(&self, item: &Value) -> Value {
         let mut whole = self.template.clone();
@@ -102,6 +110,7 @@ impl Share {
     pub fn impose(&self, record: &mut Record, now: Timestamp) {
         let accepted = &mut record.config;
         accepted.share = Some(self.hash());
+        accepted.config.suspend = self.template["suspend"] == true;
         if let Some(network) = accepted.config.persist.network.as_mut() {
             network.frees_address = self.frees_address;
             network.lost_address = self.lost_address;

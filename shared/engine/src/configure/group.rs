@@ -62,7 +62,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(Own {
             nodes: members.iter().map(|member| member.name.clone()).collect(),
             group: Some(name.clone()),
-            member_of: None,
             interfaces,
         })
     }

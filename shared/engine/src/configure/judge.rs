@@ -13,7 +13,7 @@ use perennial_core::observation::Look;
 use perennial_core::record::{Record, Stored};
 use serde_json::Value;
 
-use super::Verdict;
+use super::{Verdict, wants_none};
 use crate::Engine;
 use crate::groups::Known;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
@@ -64,7 +64,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 transitions::is_in_force(&record, &hash, share.map(|share| share.hash()).as_deref(), wanted)
             }
             Some(Stored::Newer { .. }) => true,
-            None => false,
+            // Of a member that never was nothing is needed if it is to be none.
+            None => share.is_some() && wants_none(wanted),
         })
     }
 
@@ -111,20 +112,22 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         }
         // Unread if no launch is to be expected.
-        let needs_nothing =
-            matches!(draft.config.desired_state, DesiredState::Deallocated | DesiredState::Released);
-        if needs_nothing {
+        if wants_none(draft.config.desired_state) {
             return Ok(verdict);
         }
         let interfaces = record.and_then(|record| record.network.as_ref()).map(|kept| kept.eni_id.clone());
         let own = Own {
             nodes: [node.clone()].into(),
-            group: None,
-            member_of: draft.config.group.clone(),
+            group: draft.config.group.clone(),
             interfaces: interfaces.into_iter().collect(),
         };
         let referred = self.referred(draft, &GroupPart::default(), own).await?;
+        // What its group hands to a member is no edit of anybody's: the node itself says what is wrong with it.
+        let is_handed = item.pointer("/persist/network/elasticIp").is_none_or(Value::is_null);
         for problem in check(draft, &referred) {
+            if is_handed && problem.path == "persist.network.elasticIp" {
+                continue;
+            }
             if is_known(&verdict.problems, &problem) {
                 continue;
             }
@@ -163,11 +166,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             seen.holders.extend(self.ec2.interfaces(&holders).await?);
         }
         let others = if claims_something { self.store.groups().await? } else { Vec::new() };
-        let is_other = |group: &&GroupRecord| {
-            !group.removed
-                && Some(&group.name) != own.group.as_ref()
-                && Some(&group.name) != own.member_of.as_ref()
-        };
+        let is_other = |group: &&GroupRecord| !group.removed && Some(&group.name) != own.group.as_ref();
         Ok(Referred {
             template: seen.template,
             subnets: seen.subnets,
@@ -189,7 +188,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 pub(super) struct Own {
     pub(super) nodes: BTreeSet<NodeName>,
     pub(super) group: Option<GroupName>,
-    pub(super) member_of: Option<GroupName>,
     pub(super) interfaces: BTreeSet<InterfaceId>,
 }
 

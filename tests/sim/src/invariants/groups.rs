@@ -384,13 +384,14 @@ pub(super) fn interface_kept(watch: &mut Watch, world: &World) -> Option<String>
     None
 }
 
-/// Whether the interface of a node may be gone: the node is given up, and either another one has its address
-/// or it never was launched.
+/// Whether the interface of a node may be gone: the node is given up, and either another one has, or was made
+/// for, its address, or it never was launched.
 fn may_go(world: &World, record: &Record, address: Option<Ipv4Addr>) -> bool {
     let frees = record.config().persist.network.as_ref().is_some_and(|network| network.frees_address);
     let group = record.config().group.as_ref().and_then(|group| world.groups.get(group.as_str()));
-    let others = group.into_iter().flat_map(living).filter(|member| member.name != record.name);
-    let has_successor = others.filter_map(|member| address_of(world, member)).any(|it| Some(it) == address);
+    let others = group.into_iter().flat_map(|group| &group.members).filter(|it| it.name != record.name);
+    let mut its = others.flat_map(|member| [address_of(world, member), member.private_ip]);
+    let has_successor = its.any(|it| it.is_some() && it == address);
     frees && (has_successor || !record.launched)
 }
 
