@@ -270,8 +270,19 @@ impl Store for Tables {
         let names: Vec<GroupName> =
             found.iter().filter_map(|item| GroupName::from_key(items::text_of(item, "pk")?)).collect();
         let reads = stream::iter(&names).map(|name| self.group(name));
-        let groups: Vec<Option<GroupRecord>> = reads.buffered(SHARDS_AT_ONCE).try_collect().await?;
-        Ok(groups.into_iter().flatten().collect())
+        let found: Vec<Reply<Option<GroupRecord>>> = reads.buffered(SHARDS_AT_ONCE).collect().await;
+        let mut groups = Vec::new();
+        for group in found {
+            match group {
+                Ok(group) => groups.extend(group),
+                // One that cannot be read, or must not be, is no reason to leave the others alone.
+                Err(failure) if failure.class == Class::Terminal => {
+                    tracing::error!(code = %failure.code, "a group is left alone: {failure}");
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(groups)
     }
 
     async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written> {

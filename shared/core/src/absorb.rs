@@ -101,7 +101,8 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
         }
         Step::Disassociate { allocation, .. } => {
             draft.note(format!("{allocation} is disassociated"));
-            draft.record.address_not_before = None;
+            // The instance may go on showing it for some seconds.
+            draft.record.address_not_before = Some(draft.after(limits::RETRY_SOON));
         }
         Step::FreeAddress { interface, address } => {
             draft.note(format!("{interface} is deleted, so that another member can have {address}"));
@@ -227,8 +228,9 @@ fn refusal_code(step: &Step) -> &'static str {
 /// A node whose Elastic IP address was refused goes on without it, and tries again.
 fn address_failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
     let passes = match failure.class {
-        // Somebody was quicker: the next look shows who has it, and says so.
-        Class::NotYet | Class::Retry | Class::AddressTaken | Class::NotFound => true,
+        Class::NotYet | Class::Retry | Class::NotFound => true,
+        // The next look shows who has it, unless it is the interface that has another one.
+        Class::AddressTaken => false,
         Class::NextRung | Class::Quota | Class::NameTaken | Class::TokenMismatch | Class::TokenSpent => false,
         Class::Terminal => false,
     };

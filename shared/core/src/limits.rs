@@ -77,7 +77,7 @@ pub const REREAD_AT_ONCE: usize = 100;
 pub const REREAD_BEATS: usize = 5;
 /// So long such a read proves that a snapshot may go.
 pub const REREAD_FRESH: SignedDuration = secs(6);
-/// A node is passed over that was not served for its turn, a quarter of it and this long.
+/// A node is passed over that was not served for two of its turns and this long.
 pub const TURN_SLACK: SignedDuration = secs(2 * 60);
 /// One tick more is left out for each so long that a node was passed over …
 pub const REFUSED_STEP: SignedDuration = secs(10 * 60);

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::TemplateSpec;
-use crate::ids::{AllocationId, ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId};
+use crate::ids::{
+    AllocationId, GroupName, ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId,
+};
 use crate::launch::TemplateFacts;
 use crate::names::Tags;
 
@@ -463,6 +465,8 @@ pub struct ItemFacts {
     pub whole: Value,
     /// The hash of what its group says.
     pub share: Option<String>,
+    /// The group that was removed, if its item is there again: somebody wants its members back.
+    pub group_is_back: Option<GroupName>,
 }
 
 impl Observation {

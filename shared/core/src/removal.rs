@@ -29,6 +29,13 @@ pub fn is_held(vanished: usize, nodes: usize, confirmed: Option<u32>) -> bool {
     is_mass && confirmed.and_then(|n| usize::try_from(n).ok()) != Some(vanished)
 }
 
+/// Whether a group whose item is gone is not given up yet: so many of its members' items are gone with it that
+/// the table may have been emptied by mistake, and nobody has confirmed the removal of as many.
+pub fn is_group_held(missing: usize, nodes: usize, confirmed: Option<u32>) -> bool {
+    let is_confirmed = confirmed.and_then(|n| usize::try_from(n).ok()).is_some_and(|n| n >= missing);
+    is_held(missing, nodes, None) && !is_confirmed
+}
+
 /// Takes note of a missing item: the first time it is only noted, the second time the node is
 /// deallocated, unless so many vanished that the operator must confirm it.
 pub fn vanished(record: Record, held: Option<usize>, scope: Scope<'_>) -> (Record, Vec<Entry>) {
@@ -103,6 +110,14 @@ mod tests {
         assert!(is_held(3, 14, None), "three of fourteen are more than a fifth");
         assert!(!is_held(3, 15, None), "three of fifteen are not");
         assert!(is_held(10, 10, Some(9)) && !is_held(10, 10, Some(10)));
+    }
+
+    #[test]
+    fn a_group_is_not_given_up_with_the_table() {
+        assert!(is_group_held(3, 3, None), "everything is gone");
+        assert!(!is_group_held(0, 3, None), "its own item alone was deleted");
+        assert!(!is_group_held(2, 100, None) && !is_group_held(3, 100, None));
+        assert!(is_group_held(3, 3, Some(2)) && !is_group_held(3, 7, Some(7)), "confirmed with all others");
     }
 
     #[test]

@@ -75,8 +75,9 @@ pub struct Needless {
 pub enum Standing {
     /// Its snapshots are taken.
     Served,
-    /// The operator suspended it, or the deployment.
-    Suspended,
+    /// None is to be taken, and nobody need hear of it: it is suspended, or its instance is stopped and writes
+    /// nothing.
+    Idle(&'static str),
     /// None can be taken, and why.
     Unserved(&'static str),
 }
@@ -189,8 +190,8 @@ impl Order {
         let turn = every.max(self.around);
         // Where nobody was served the fault is not the node's.
         let passed_over = self.served.map_or(SignedDuration::ZERO, |served| served.duration_since(since));
-        let late =
-            passed_over.saturating_sub(turn.saturating_add(turn / 4)).saturating_sub(limits::TURN_SLACK);
+        // Two turns: whoever merely waits its first turn in a fleet that was launched at once is not behind.
+        let late = passed_over.saturating_sub(turn.saturating_mul(2)).saturating_sub(limits::TURN_SLACK);
         let late = late.max(SignedDuration::ZERO);
         let is_behind = late.is_positive()
             || self.now.duration_since(since) > turn.saturating_mul(3).saturating_add(limits::TURN_SLACK);
@@ -290,13 +291,15 @@ fn due(
 fn standing(steady: &Steady, instance: Option<&InstanceFacts>) -> Standing {
     let Some(instance) = instance.filter(|_| !steady.suspend) else {
         return if steady.suspend {
-            Standing::Suspended
+            Standing::Idle("suspended")
         } else {
             Standing::Unserved("EC2 shows no such instance")
         };
     };
     if steady.schema_version > SCHEMA_VERSION {
         Standing::Unserved("its record is of a newer version of Perennial")
+    } else if matches!(instance.state, InstanceState::Stopping | InstanceState::Stopped) {
+        Standing::Idle("its instance is stopped")
     } else if instance.state != InstanceState::Running {
         Standing::Unserved("its instance is not running")
     } else if !instance.volumes.iter().any(|volume| volume.volume == steady.volume) {

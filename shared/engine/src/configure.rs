@@ -114,6 +114,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 return self.reject(id, &item, record.as_ref(), vec![problem]).await.map(Some);
             }
         };
+        if let Some(group) = share.as_ref().and_then(|share| share.removed_group())
+            && self.has_item(&group.key()).await?
+        {
+            // It has been put back: nobody goes with a group that is about to be judged.
+            return Ok(Some(Configured::Later));
+        }
         let draft = share.as_ref().map_or_else(|| config::parse(&item), |share| share.draft(&item));
         if record.is_none() && draft.config.group.is_some() && wants_none(draft.config.desired_state) {
             // A member that never was, and of which nothing is needed.

@@ -13,6 +13,7 @@ use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::limits;
 use perennial_core::names::whole_second;
 use perennial_core::record::Record;
+use perennial_core::removal::{is_expected, is_group_held};
 use serde_json::Value;
 
 use crate::Engine;
@@ -66,7 +67,15 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         known: &mut Known,
     ) -> Reply<GroupRecord> {
         let is_there = items.iter().any(|(id, _)| *id == record.name.key());
-        if !is_there && !self.group_vanished(&mut record).await? {
+        if is_there && record.absent_since.is_some() && !record.removed {
+            // It was missed at one look only, whatever is said of it now.
+            record.absent_since = None;
+            let generation = record.generation;
+            if self.write_group(&mut record, generation).await? == Written::Conflict {
+                return Ok(record);
+            }
+        }
+        if !is_there && !self.group_vanished(&mut record, items).await? {
             return Ok(record);
         }
         let mut own: BTreeMap<NodeName, Value> = BTreeMap::new();
@@ -120,7 +129,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Takes note of a group whose item is missing; whether it has been removed.
-    async fn group_vanished(&self, record: &mut GroupRecord) -> Reply<bool> {
+    async fn group_vanished(&self, record: &mut GroupRecord, items: &[(&str, &Value)]) -> Reply<bool> {
         if record.removed {
             return Ok(true);
         }
@@ -129,7 +138,15 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             return Ok(false);
         }
         let now = whole_second(self.clock.now());
+        let missing = self.missing_members(record, items).await?;
+        let nodes = items.iter().filter(|(id, _)| NodeName::from_key(id).is_some()).count() + missing;
+        let confirmed = self.store.settings().await?.and_then(|it| it.settings.confirm_removal);
         match record.absent_since {
+            Some(_) if is_group_held(missing, nodes, confirmed) => {
+                tracing::warn!(group = %record.name, missing, "its item is gone with those of its members: nothing \
+                    is given up before the items are back, or the setting confirmRemoval says how many");
+                return Ok(false);
+            }
             None => {
                 record.absent_since = Some(now);
                 tracing::info!(group = %record.name, "its item is missing: looked for again at the next tick");
@@ -144,6 +161,14 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let generation = record.generation;
         let is_removed = record.removed;
         Ok(self.write_group(record, generation).await? == Written::Done && is_removed)
+    }
+
+    /// How many living members have no item, as far as the scan of all items tells.
+    async fn missing_members(&self, record: &GroupRecord, items: &[(&str, &Value)]) -> Reply<usize> {
+        let there: BTreeSet<&str> = items.iter().map(|(id, _)| *id).collect();
+        let gone = record.members.iter().filter(|it| !it.given_up && !there.contains(it.name.key().as_str()));
+        let names: Vec<NodeName> = gone.map(|member| member.name.clone()).collect();
+        Ok(self.records_of(&names).await?.iter().filter(|record| is_expected(record)).count())
     }
 
     /// Lets one group decide at once, after an edit of its item; the tick would do it within a minute. Returns

@@ -105,8 +105,17 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             None => None,
         };
         let share = group.and_then(|group| group.share(node));
+        let group_is_back = match share.as_ref().and_then(|share| share.removed_group()) {
+            Some(group) if self.has_item(&group.key()).await? => Some(group.clone()),
+            Some(_) | None => None,
+        };
         let whole = share.as_ref().map_or_else(|| item.clone(), |share| share.complete(&item));
-        Ok(Some(ItemFacts { item, whole, share: share.map(|share| share.hash()) }))
+        Ok(Some(ItemFacts { item, whole, share: share.map(|share| share.hash()), group_is_back }))
+    }
+
+    /// Whether there is a config item of this id that says anything, by a read of it alone.
+    pub(crate) async fn has_item(&self, id: &str) -> Reply<bool> {
+        Ok(self.store.config_item(id).await?.is_some_and(|item| !config::is_absent(&item)))
     }
 
     /// Everything but the snapshots that carries the tags of a life.

@@ -131,7 +131,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let known = if has_groups { self.groups_pass(&said).await? } else { known };
         self.judge_all(nodes_said.iter(), &known, tick).await;
         for (group, members) in &known.to_judge {
-            self.judge_members(group, members.clone()).await?;
+            if let Err(failure) = self.judge_members(group, members.clone()).await {
+                tick.failed += 1;
+                tracing::warn!(%group, code = %failure.code, "{failure}");
+            }
         }
         let ids: BTreeSet<&str> = said.iter().map(|(id, _)| *id).collect();
         self.removals(nodes, &ids, tick).await

@@ -110,7 +110,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let pace = settings.snapshots_per_second;
         let mut round = round(&steady, &snapshots, &holders, &self.deployment, pace, now);
         tick.failed = round.failed;
-        let counted = || round.points.iter().filter(|point| point.standing != Standing::Suspended);
+        let counted = || round.points.iter().filter(|point| !matches!(point.standing, Standing::Idle(_)));
         tick.recovery_point_age = counted().map(|point| point.age).max();
         tick.lag = counted().map(|point| point.lag).max().unwrap_or_default();
         // Before anything is done: it holds also if this invocation does not come to its end.

@@ -55,15 +55,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         }
     }
 
-    /// Takes the end of a snapshot. A running node remembers none of its own, so it is found by the volume;
-    /// this happens every few minutes for each, and costs a steady one no more than two reads of the table.
+    /// Takes the end of a snapshot. A running node remembers none of its own, so it is found by the volume, which
+    /// the record names as long as any snapshot of it is waited for. This happens every few minutes for each, and
+    /// costs a steady one no more than two reads of the table.
     async fn snapshot_ended(&self, snapshot: &SnapshotId, volume: Option<&VolumeId>) -> Reply<Woken> {
-        let of_volume = match volume {
-            Some(volume) => self.store.owner(volume.as_str()).await?,
-            None => None,
-        };
-        // The volume of a final snapshot may be known no longer.
-        let Some(node) = of_volume else { return self.wake(snapshot.as_str()).await };
+        let Some(volume) = volume else { return self.wake(snapshot.as_str()).await };
+        let Some(node) = self.store.owner(volume.as_str()).await? else { return Ok(Woken::Unknown) };
         let end = match self.load(&node).await? {
             Ok(record) if record.heeds_snapshot(snapshot) => self.drive(&node).await?,
             Ok(_) => Drive::Steady,

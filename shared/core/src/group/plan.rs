@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::share::{asks_for, is_kept};
-use super::{GroupRecord, Member, roll};
+use super::{GroupRecord, Member, item_of, roll};
+use crate::config;
 use crate::config::DesiredState::{self, Deallocated, Paused, Released, Running};
 use crate::ids::NodeName;
 use crate::limits;
@@ -144,15 +145,18 @@ impl Draft<'_> {
         let seen = self.seen;
         let (group, before) = (self.record.name.clone(), self.record.members.len());
         let is_removed = self.record.removed;
+        let is_member = |node: &NodeName| {
+            seen.records.get(node).is_some_and(|record| {
+                record.phase != Phase::Gone && record.config().group.as_ref() == Some(&group)
+            })
+        };
         let is_left = |member: &Member| match seen.items.get(&member.name) {
-            Some(item) => item["group"] == group.as_str(),
+            // An edit that is not in force takes nobody out.
+            Some(item) => item["group"] == group.as_str() || is_member(&member.name),
             None => {
                 let is_coming =
                     !is_removed && member.made && !member.item_put && !seen.taken.contains(&member.name);
-                let lives = seen.records.get(&member.name).is_some_and(|record| {
-                    record.phase != Phase::Gone && record.config().group.as_ref() == Some(&group)
-                });
-                is_coming || lives
+                is_coming || is_member(&member.name)
             }
         };
         self.record.members.retain(is_left);
@@ -180,8 +184,27 @@ impl Draft<'_> {
             let (wish, place) = (if runs { Running } else { Paused }, self.next_place());
             let recycle = self.record.config.part.recycle;
             self.note(format!("{node} joins: its item names the group"));
-            let joined = Member { item_put: true, recycle, ..member(node.clone(), wish, place) };
+            let (made, private_ip) = self.made_late(node, item);
+            let joined =
+                Member { item_put: true, recycle, made, private_ip, ..member(node.clone(), wish, place) };
             self.record.members.push(joined);
+        }
+    }
+
+    /// Whether the group made a node that it does not know any more, and for which address: its item was put
+    /// only after an edit of the pool had made it needless.
+    fn made_late(&self, node: &NodeName, item: &Value) -> (bool, Option<Ipv4Addr>) {
+        let number = self.record.name.could_name(node).then(|| node.as_str().rsplit('-').next());
+        let number = number.flatten().and_then(|n| n.parse::<u32>().ok());
+        let said = item.pointer("/persist/network/privateIp").and_then(Value::as_str);
+        let address = said.and_then(|text| text.parse().ok());
+        let like = Member { private_ip: address, ..member(node.clone(), Paused, 0) };
+        let mut bare = item.clone();
+        bare.as_object_mut().map(|map| map.remove(config::STATUS));
+        let is_its_own = bare == item_of(&self.record.name, &like);
+        match number.is_some_and(|n| n <= self.record.last_number) && is_its_own {
+            true => (true, address),
+            false => (false, None),
         }
     }
 
@@ -255,6 +278,9 @@ impl Draft<'_> {
         member.frees_address = false;
         // One that was given another address keeps that one.
         member.lost_address = is_taken || (member.lost_address && kept.is_some());
+        if is_taken {
+            member.private_ip = address;
+        }
         if member.wish == Deallocated {
             member.wish = Paused;
         }
@@ -398,15 +424,21 @@ impl Draft<'_> {
         (0..turns).min_by_key(|turn| taken(*turn)).unwrap_or(0)
     }
 
-    /// The Elastic IP address that the operator names in a member's own item.
+    /// The Elastic IP address that the operator names in a member's own item, unless that was refused.
     fn own_elastic_ip(&self, member: &Member) -> Option<&Value> {
-        let own = self.item(member)?.pointer("/persist/network/elasticIp")?;
+        let own =
+            self.item(member).filter(|item| !is_refused(item))?.pointer("/persist/network/elasticIp")?;
         (!own.is_null()).then_some(own)
     }
 
     /// Hands an Elastic IP address to each member that runs and has none, in order; each keeps its own
     /// until it is given up, or the operator names another one for it.
     fn hand_out_elastic_ips(&mut self) {
+        if self.record.config.template.pointer("/persist/network").is_none_or(Value::is_null) {
+            // Without kept interfaces there is nothing to associate one with.
+            self.record.members.iter_mut().for_each(|member| member.elastic_ip = None);
+            return;
+        }
         for at in self.at(|member| member.elastic_ip.is_some() && self.own_elastic_ip(member).is_some()) {
             self.record.members[at].elastic_ip = None;
         }
@@ -468,6 +500,12 @@ impl Draft<'_> {
         }
         self.record.notices = notices;
     }
+}
+
+/// Whether an item was refused as it stands.
+pub(super) fn is_refused(item: &Value) -> bool {
+    let status = &item[config::STATUS];
+    status["accepted"] == false && status["configHash"] == config::hash(item).as_str()
 }
 
 fn member(name: NodeName, wish: DesiredState, place: u32) -> Member {

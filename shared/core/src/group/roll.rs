@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Member;
-use super::plan::Draft;
-use crate::config;
+use super::plan::{Draft, is_refused};
 use crate::ids::NodeName;
 use crate::phase::Phase;
+use crate::plan::elastic_ip;
 
 /// How far the replacement of all members is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,13 +35,17 @@ enum Health {
 }
 
 fn health(draft: &Draft<'_>, member: &Member) -> Health {
-    let Some(record) = draft.record_of(member) else {
-        // One whose item was refused waits for a person, as a blocked one does.
-        let is_refused = draft.item(member).is_some_and(|item| item[config::STATUS]["accepted"] == false);
-        return if is_refused { Health::Blocked("config-rejected".to_owned()) } else { Health::Busy };
-    };
-    if let Some(blocked) = &record.blocked {
+    // One whose item was refused waits for a person, as a blocked one does.
+    if draft.item(member).is_some_and(is_refused) {
+        return Health::Blocked("config-rejected".to_owned());
+    }
+    let Some(record) = draft.record_of(member) else { return Health::Busy };
+    // A missing Elastic IP address keeps nothing back.
+    if let Some(blocked) = record.blocked.as_ref().filter(|it| !elastic_ip::is_mark(&it.code)) {
         return Health::Blocked(blocked.code.clone());
+    }
+    if record.config().suspend {
+        return Health::Blocked("suspended".to_owned());
     }
     // The wish must have reached it, or what it was before would pass for having been replaced.
     let is_served = record.config().roll >= member.recycle && !record.is_unwanted();

@@ -59,6 +59,11 @@ impl Share {
         self.given_up && !self.overrides && asks_for(item).is_some_and(is_kept(self.wish))
     }
 
+    /// The group, if its item is gone and all its members are to go with it.
+    pub fn removed_group(&self) -> Option<&GroupName> {
+        self.overrides.then_some(&self.group)
+    }
+
     /// Whether the group gave the member up because it had never run, and it has been sent on its way since:
     /// then the group must take it back first.
     pub fn is_overtaken(&self, record: &Record) -> bool {
@@ -73,9 +78,9 @@ impl Share {
         merge(&mut whole, item);
         name_one_template(&mut whole, item);
         whole.as_object_mut().map(|map| map.remove(config::STATUS));
-        if self.overrides {
+        if self.overrides && whole["desiredState"] != DesiredState::Released.as_str() {
             whole["desiredState"] = Value::from(DesiredState::Deallocated.as_str());
-        } else if whole.get("desiredState").is_none_or(Value::is_null) {
+        } else if whole["desiredState"].is_null() {
             whole["desiredState"] = Value::from(self.wish.as_str());
         }
         if let Some(network) = network_of(&mut whole) {

@@ -3,6 +3,8 @@
 //! It is never taken from another interface and never released. A node that cannot have it runs all the
 //! same: no public address is worth a data volume without its snapshots.
 
+use std::net::Ipv4Addr;
+
 use super::{Draft, Then, interface};
 use crate::ids::AllocationId;
 use crate::observation::{AddressFacts, InstanceFacts, Observation};
@@ -14,7 +16,7 @@ use crate::step::Step;
 const TROUBLE: &str = "elastic-ip-";
 
 /// Whether a block only says that an Elastic IP address could not be had.
-pub(super) fn is_mark(code: &str) -> bool {
+pub(crate) fn is_mark(code: &str) -> bool {
     code.starts_with(TROUBLE)
 }
 
@@ -66,15 +68,19 @@ pub(super) fn settle(draft: &mut Draft<'_>, seen: &Observation, facts: &Instance
     let wanted = wanted(&draft.record)?.clone();
     match seen.elastic_ips.get(&wanted) {
         None => draft.mark("elastic-ip-missing", format!("there is no Elastic IP address {wanted}"), REMEDY),
-        Some(address) => return associate(draft, &network, address),
+        Some(address) => return associate(draft, (&network, shown(&network, facts)), address),
     }
     None
 }
 
+/// The public address that the instance shows on the kept interface.
+fn shown(network: &Network, facts: &InstanceFacts) -> Option<Ipv4Addr> {
+    facts.interfaces.iter().find(|it| it.interface == network.eni_id).and_then(|it| it.public_ip)
+}
+
 /// An instance that does not show the address makes a closer look worthwhile.
 fn doubt(draft: &mut Draft<'_>, network: &Network, facts: &InstanceFacts) {
-    let attached = facts.interfaces.iter().find(|it| it.interface == network.eni_id);
-    let shown = attached.and_then(|it| it.public_ip);
+    let shown = shown(network, facts);
     if let Some(known) = draft.record.network.as_mut().and_then(|network| network.elastic_ip.as_mut())
         && shown != Some(known.public_ip)
     {
@@ -82,9 +88,23 @@ fn doubt(draft: &mut Draft<'_>, network: &Network, facts: &InstanceFacts) {
     }
 }
 
-fn associate(draft: &mut Draft<'_>, network: &Network, address: &AddressFacts) -> Option<Then> {
+fn associate(
+    draft: &mut Draft<'_>,
+    (network, shown): (&Network, Option<Ipv4Addr>),
+    address: &AddressFacts,
+) -> Option<Then> {
     match &address.association {
         None if draft.record.address_not_before.is_some_and(|until| until > draft.now()) => None,
+        None if shown.is_some_and(|ip| ip != address.public_ip) => {
+            // Associating another one would take it off.
+            let ip = shown.map(|ip| ip.to_string()).unwrap_or_default();
+            let message = format!(
+                "the kept interface {} has a public address already that is not the node's, {ip}",
+                network.eni_id
+            );
+            draft.mark("elastic-ip-in-use", message, REMEDY);
+            None
+        }
         None => {
             intend(draft, address);
             Some(draft.act(Step::Associate {

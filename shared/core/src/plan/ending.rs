@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Alive, Draft, Then, alive, interface, living, recovery};
+use super::{Alive, Draft, Then, alive, elastic_ip, interface, living, recovery};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::{Purpose, TAG_CYCLE, has_key, has_purpose};
@@ -299,7 +299,7 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             draft.record.finals[0].missing_since = None;
             draft.record.finals[0].state = facts.state;
             match facts.state {
-                SnapshotState::Pending => Ok(match interface::give_up(draft, seen) {
+                SnapshotState::Pending => Ok(match give_back(draft, seen) {
                     Some(then) => then,
                     None => draft.expect(format!("the final snapshot {id} to complete")),
                 }),
@@ -311,6 +311,11 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             }
         }
     }
+}
+
+/// What others wait for while the final snapshot completes.
+fn give_back(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    interface::give_up(draft, seen).or_else(|| elastic_ip::take_off(draft, seen))
 }
 
 /// Adopts the final snapshot that an earlier try took, or takes it.

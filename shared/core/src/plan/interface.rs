@@ -13,7 +13,7 @@ use crate::config::addresses::is_reserved;
 use crate::ids::{InterfaceId, Resource, SubnetId};
 use crate::launch::{Obstacle, subnets_for};
 use crate::limits;
-use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_NODE, has_purpose};
+use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_GROUP, TAG_NODE, has_purpose};
 use crate::observation::{InterfaceFacts, InterfaceState, Observation, SubnetFacts};
 use crate::record::Network;
 use crate::step::{InterfaceRequest, Step};
@@ -147,12 +147,14 @@ fn held(draft: &mut Draft<'_>, seen: &Observation, address: Ipv4Addr, subnet: &S
         keep(draft, holder);
         return Some(Then::Look);
     }
-    let is_ours = holder.tags.get(TAG_DEPLOYMENT).is_some_and(|it| it == draft.scope.deployment);
-    let other =
-        holder.tags.get(TAG_NODE).filter(|node| is_ours && node.as_str() != draft.record.name.as_str());
-    // Another member's own address may be about to be given up; a secondary one is not.
-    if let Some(other) = other.filter(|_| holder.private_ip == address)
-        && draft.record.config().group.is_some()
+    // The own address of another member of the group may be about to be given up; a secondary one is not.
+    let is = |tag: &str, value: &str| holder.tags.get(tag).is_some_and(|it| it == value);
+    let group = draft.record.config().group.as_ref();
+    let is_members = is(TAG_DEPLOYMENT, draft.scope.deployment)
+        && group.is_some_and(|group| is(TAG_GROUP, group.as_str()))
+        && holder.private_ip == address;
+    let other = holder.tags.get(TAG_NODE).filter(|node| node.as_str() != draft.record.name.as_str());
+    if let Some(other) = other.filter(|_| is_members)
         && !draft.is_stalled(limits::HAND_OVER_OVERDUE)
     {
         return Some(draft.wait(limits::NEXT_TICK, format!("{address} to be given up by {other}")));

@@ -93,7 +93,7 @@ pub(super) fn deallocated(draft: &mut Draft<'_>, seen: &Observation) -> Result<T
     }
     if let Some(why) = still_wanted(draft, seen) {
         let remedy = "Nothing is deleted before the item says \"deallocated\" and is accepted, or is gone: correct it \
-                      or delete it";
+                      or delete it; of a member's group likewise";
         draft.block("purge-held", why.clone(), remedy, limits::LADDER_REST);
         return Ok(draft.wait(limits::LADDER_REST, why));
     }
@@ -113,6 +113,11 @@ fn resume(draft: &mut Draft<'_>) -> Result<Then, Illegal> {
 /// that says something else than what is in force may be an operator's attempt to get the node back.
 fn still_wanted(draft: &Draft<'_>, seen: &Observation) -> Option<String> {
     let item = seen.item.as_ref()?;
+    if let Some(group) = &item.group_is_back {
+        return Some(format!(
+            "the retention is over, but the item group#{group} is there again and not in force"
+        ));
+    }
     if item.whole["desiredState"] != "deallocated" {
         return Some("the retention is over, but the item is there and does not say deallocated".to_owned());
     }

@@ -367,14 +367,16 @@ fn a_node_that_cannot_be_snapshotted_stays_in_the_figures() {
     assert_eq!((unseen.age.as_secs(), unseen.lag.as_secs()), (90_000, 89_700));
     assert_eq!(unseen.standing, Standing::Unserved("EC2 shows no such instance"));
     let stopped = only_point(&steady(), &line, &fleet(InstanceState::Stopped));
-    assert_eq!(stopped.standing, Standing::Unserved("its instance is not running"));
+    assert_eq!(stopped.standing, Standing::Idle("its instance is stopped"));
+    let ending = only_point(&steady(), &line, &fleet(InstanceState::ShuttingDown));
+    assert_eq!(ending.standing, Standing::Unserved("its instance is not running"));
     let elsewhere = Steady { volume: VolumeId::new("vol-2"), ..steady() };
     let elsewhere = only_point(&elsewhere, &line, &running);
     assert_eq!(elsewhere.standing, Standing::Unserved("its instance does not hold its root"));
     let newer = Steady { schema_version: SCHEMA_VERSION + 1, ..steady() };
     assert!(matches!(only_point(&newer, &line, &running).standing, Standing::Unserved(_)));
     let suspended = only_point(&Steady { suspend: true, ..steady() }, &line, &running);
-    assert_eq!((suspended.standing, suspended.age.as_secs()), (Standing::Suspended, 90_000));
+    assert_eq!((suspended.standing, suspended.age.as_secs()), (Standing::Idle("suspended"), 90_000));
 }
 
 #[test]

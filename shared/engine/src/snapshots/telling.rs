@@ -16,10 +16,10 @@ use super::{Ended, Played, SnapshotTick};
 pub(super) fn worst(points: &[Point], put_off: &BTreeSet<NodeName>, nodes: usize) {
     let worst: Vec<String> = points.iter().take(limits::WORST_TOLD).map(words).collect();
     let count = |is: fn(&Standing) -> bool| points.iter().filter(|point| is(&point.standing)).count();
-    let suspended = count(|standing| matches!(standing, Standing::Suspended));
+    let idle = count(|standing| matches!(standing, Standing::Idle(_)));
     let unserved = count(|standing| matches!(standing, Standing::Unserved(_)));
     let put_off = put_off.len();
-    tracing::info!(nodes, suspended, unserved, put_off, "oldest recovery points: {}", worst.join(", "));
+    tracing::info!(nodes, idle, unserved, put_off, "oldest recovery points: {}", worst.join(", "));
 }
 
 fn words(point: &Point) -> String {
@@ -33,8 +33,7 @@ fn words(point: &Point) -> String {
     }
     match point.standing {
         Standing::Served => {}
-        Standing::Suspended => about += ", suspended",
-        Standing::Unserved(why) => about += &format!(", {why}"),
+        Standing::Idle(why) | Standing::Unserved(why) => about += &format!(", {why}"),
     }
     format!("{} {} s ({about})", point.node, point.age.as_secs())
 }
@@ -116,7 +115,7 @@ fn cause<'p>(
     tick: &SnapshotTick,
 ) -> Option<Cause<'p>> {
     match (point.standing, played.refused.get(&point.node), point.pending) {
-        (Standing::Suspended, _, _) => None,
+        (Standing::Idle(_), _, _) => None,
         (Standing::Unserved(why), _, _) => Some(Cause::Unserved(why)),
         (Standing::Served, Some(failure), _) if failure.class != Class::Retry => {
             Some(Cause::Refused(failure))

@@ -139,3 +139,42 @@ fn only_a_look_at_all_items_finds_who_joined() {
     let seen = Seen { items: &world.items, all_items: false, records: &world.records, taken: &taken, now };
     assert!(plan(world.group.clone(), seen).record.member(&node("casa")).is_none());
 }
+
+/// An item as it is after an edit that was refused.
+fn refused(mut item: Value, edit: impl FnOnce(&mut Value)) -> Value {
+    edit(&mut item);
+    item["_status"] = json!({"accepted": false, "configHash": crate::config::hash(&item)});
+    item
+}
+
+#[test]
+fn a_member_whose_edit_was_refused_stays_what_it_is_in_force() {
+    let mut world = World::new(group(2, &[], &["eipalloc-1", "eipalloc-2"])).quiet();
+    let (stood, had) = (world.stand(), world.member("ring-1").clone());
+    let item = world.items[&node("ring-1")].clone();
+    for wrong in [
+        refused(item.clone(), |item| item["group"] = json!("rign")),
+        refused(item.clone(), |item| drop(item.as_object_mut().unwrap().remove("group"))),
+        refused(item.clone(), |item| item["persist"] = json!({"network": {"elasticIp": "eipalloc-no"}})),
+    ] {
+        world.items.insert(node("ring-1"), wrong);
+        world.decide();
+        assert_eq!((world.stand(), world.member("ring-1")), (stood.clone(), &had));
+        world.items.insert(node("ring-1"), item.clone());
+        world.settle();
+        assert_eq!((world.stand(), world.member("ring-1")), (stood.clone(), &had));
+    }
+}
+
+#[test]
+fn an_item_that_the_group_put_too_late_is_its_own_all_the_same() {
+    let mut world = World::new(group(1, &[11, 12], &[])).quiet();
+    world.edit(group(1, &[11], &[]));
+    world.settle();
+    let late = world.items[&node("ring-2")].clone();
+    world.group.members.retain(|member| member.name != node("ring-2"));
+    world.records.remove(&node("ring-2"));
+    world.items.insert(node("ring-2"), late);
+    world.settle();
+    assert!(world.member("ring-2").made && world.member("ring-2").given_up, "{:?}", world.member("ring-2"));
+}

@@ -123,3 +123,14 @@ fn a_group_put_back_runs_the_members_that_ran_before_and_no_others() {
     world.settle();
     assert_eq!(running(&world), ["ring-1"]);
 }
+
+#[test]
+fn whoever_is_to_be_let_go_is_let_go_though_the_group_is_gone() {
+    let mut world = ring();
+    world.group.removed = true;
+    let share = world.group.share(&node("ring-1")).unwrap();
+    let said = |state: &str| {
+        share.complete(&json!({"group": "ring", "desiredState": state}))["desiredState"].clone()
+    };
+    assert_eq!((said("released"), said("running")), (json!("released"), json!("deallocated")));
+}

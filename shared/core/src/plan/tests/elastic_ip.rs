@@ -95,10 +95,13 @@ fn after_each_launch_it_is_looked_at_again() {
 
 #[test]
 fn an_instance_that_does_not_show_it_makes_it_be_looked_at_again() {
-    for shown in [None, Some("203.0.113.9")] {
-        let plan = decide(has_one(), 100, up(shown, vec![address("eipalloc-1", None)]));
-        assert!(matches!(step(&plan), Step::Associate { .. }), "{shown:?}");
-    }
+    let plan = decide(has_one(), 100, up(None, vec![address("eipalloc-1", None)]));
+    assert!(matches!(step(&plan), Step::Associate { .. }));
+    // A person put another one there: associating ours would take that one off.
+    let other = decide(has_one(), 100, up(Some("203.0.113.9"), vec![address("eipalloc-1", None)]));
+    assert_eq!(code(&other), Some("elastic-ip-in-use"));
+    assert!(other.record.blocked.as_ref().unwrap().message.contains("203.0.113.9"));
+    assert!(matches!(other.then, Then::Wait(_)), "{:?}", other.then);
     let settled = decide(has_one(), 100, up(Some("198.51.100.1"), Vec::new()));
     assert_eq!(settled.record.work_at, None, "one that shows it is not looked at");
 }
@@ -159,7 +162,10 @@ fn another_one_comes_after_the_old_one_is_off() {
     let plan = decide(record, 100, up(Some("198.51.100.1"), both(Some("eni-1"))));
     assert!(matches!(step(&plan), Step::Disassociate { .. }));
     let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Done, scope(101));
-    let plan = decide(record, 102, up(None, both(None)));
+    // The instance goes on showing the old one for a while, which is nobody's trouble.
+    let lagging = decide(record.clone(), 102, up(Some("198.51.100.1"), both(None)));
+    assert_eq!(code(&lagging), None);
+    let plan = decide(lagging.record, 162, up(None, both(None)));
     assert!(matches!(step(&plan), Step::Associate { allocation, .. } if allocation.as_str() == "eipalloc-2"));
 }
 
@@ -170,7 +176,7 @@ fn a_refusal_rests_for_the_address_alone() {
     for (class, marked) in [
         (Class::Retry, false),
         (Class::NotYet, false),
-        (Class::AddressTaken, false),
+        (Class::AddressTaken, true),
         (Class::NotFound, false),
         (Class::Quota, true),
         (Class::Terminal, true),

@@ -52,7 +52,8 @@ fn holder(address: &str, tags: Tags) -> InterfaceFacts {
 
 fn of_node(name: &str, life: &str) -> Tags {
     let node = NodeName::parse(name).unwrap();
-    Names { deployment: "prod", node: &node, life }.tags(&Tags::new(), 1, Purpose::Interface, "key")
+    let group = Tags::from([(crate::names::TAG_GROUP.to_owned(), "ring".to_owned())]);
+    Names { deployment: "prod", node: &node, life }.tags(&group, 1, Purpose::Interface, "key")
 }
 
 fn created(plan: &Plan) -> &InterfaceRequest {
@@ -199,7 +200,10 @@ fn only_a_member_waits_for_another_node_and_not_for_another_deployments() {
     let mut foreign = other.clone();
     foreign.insert(TAG_DEPLOYMENT_KEY.into(), "test".into());
     assert!(foreign.contains_key(TAG_NODE));
+    let mut of_no_group = other.clone();
+    of_no_group.remove(crate::names::TAG_GROUP);
     for (record, tags) in [
+        (member(wants_address(Some("10.0.1.20"), &["subnet-1"])), of_no_group),
         (wants_address(Some("10.0.1.20"), &["subnet-1"]), other),
         (member(wants_address(Some("10.0.1.20"), &["subnet-1"])), foreign),
     ] {

@@ -117,7 +117,12 @@ fn a_node_whose_item_does_not_agree_is_not_purged() {
     ] {
         let plan = decide(record.clone(), OVER, |seen| {
             kept(seen);
-            seen.item = item.clone().map(|item| ItemFacts { whole: item.clone(), item, share: None });
+            seen.item = item.clone().map(|item| ItemFacts {
+                whole: item.clone(),
+                item,
+                share: None,
+                group_is_back: None,
+            });
         });
         assert_eq!(plan.record.phase == Phase::Purging, purged, "{item:?}");
         if !purged {
@@ -142,13 +147,24 @@ fn a_member_is_purged_only_if_its_item_and_its_group_agree() {
         let mut item = own.clone();
         item["_status"] = json!({"accepted": accepted, "configHash": config::hash(&own)});
         let whole = json!({"desiredState": wish});
-        let facts = ItemFacts { item, whole, share: share.map(str::to_owned) };
+        let facts = ItemFacts { item, whole, share: share.map(str::to_owned), group_is_back: None };
         let plan = decide(record.clone(), OVER, |seen| {
             kept(seen);
             seen.item = Some(facts.clone());
         });
         assert_eq!(plan.record.phase == Phase::Purging, purged, "{wish} {share:?} {accepted}");
     }
+    // Its group was removed, and somebody has put the group's item back.
+    let mut item = own.clone();
+    item["_status"] = json!({"accepted": true, "configHash": config::hash(&own)});
+    let whole = json!({"desiredState": "deallocated"});
+    let group_is_back = crate::ids::GroupName::parse("ring");
+    let facts = ItemFacts { item, whole, share: Some("s1".into()), group_is_back };
+    let held = decide(record, OVER, |seen| {
+        kept(seen);
+        seen.item = Some(facts.clone());
+    });
+    assert_eq!(held.record.blocked.unwrap().code, "purge-held");
 }
 
 #[test]
