@@ -236,6 +236,11 @@ fn is_decided(world: &World, group: &GroupRecord) -> bool {
 pub(super) fn follow(memory: &mut Memory, world: &World) {
     let cloud = &world.cloud;
     memory.kept.retain(|id, _| cloud.network_interface(id).is_some());
+    // Also of those that are to be let go, and may be wanted back before they are.
+    for (id, kept) in &mut memory.kept {
+        let attachment = cloud.network_interface(id).and_then(|facts| facts.attachment.as_ref());
+        kept.doomed = attachment.is_some_and(|held| held.delete_on_termination);
+    }
     for record in world.records.values().filter(|record| lives(record)) {
         let Some(network) = &record.network else { continue };
         memory.first.entry(record.life.clone()).or_insert(network.private_ip);
