@@ -36,7 +36,7 @@ async fn an_event_for_an_unknown_instance_costs_one_read() {
     in_state("terminated").await;
     // running, shutting-down and terminated; the notice; the completed snapshot.
     let expected =
-        [("instance-state", 3, &id), ("spot-interruption", 1, &id), ("storage-state", 1, &snapshot)];
+        [("instance-state", 3, &id), ("spot-interruption", 1, &id), ("storage-state", 1, &foreign.root)];
     let ended = |function: &str| {
         account.invocations().iter().filter(|it| it["function"] == function && it["outcome"] == "ok").count()
     };
