@@ -209,6 +209,15 @@ pub(super) fn is_at_rest(world: &World, group: &GroupRecord) -> bool {
     group.items_to_put().is_empty() && !rolls && living(group).all(is_known) && is_decided(world, group)
 }
 
+/// Whether a node's group was removed and its item is there again, but refused: nothing is purged meanwhile.
+pub(super) fn waits_for_its_group(world: &World, record: &Record) -> bool {
+    let group = record.config().group.as_ref().and_then(|group| world.groups.get(group.as_str()));
+    let item = |group: &GroupRecord| world.config.get(&group.name.key());
+    group.is_some_and(|group| {
+        group.removed && item(group).is_some_and(|it| it[config::STATUS]["accepted"] == false)
+    })
+}
+
 /// Whether the group would decide now as it has decided.
 fn is_decided(world: &World, group: &GroupRecord) -> bool {
     let mut items: BTreeMap<NodeName, Value> = BTreeMap::new();

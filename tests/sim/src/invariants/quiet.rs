@@ -53,6 +53,7 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     let waits = match code {
         Some("data-missing") => record.phase == Phase::Launching || record.phase == Phase::Paused,
         Some("address-taken") => record.phase == Phase::Launching || record.phase == Phase::Paused,
+        Some("purge-held") => groups::waits_for_its_group(world, record),
         _ => false,
     };
     if record.config().suspend || (record.intent.is_none() && waits) {
