@@ -355,6 +355,12 @@ pub fn is_absent(item: &Value) -> bool {
     item.as_object().is_none_or(|map| map.keys().all(|key| key == "id" || key == STATUS))
 }
 
+/// Whether an item was refused as it stands.
+pub fn is_refused(item: &Value) -> bool {
+    let status = &item[STATUS];
+    status["accepted"] == false && status["configHash"] == hash(item).as_str()
+}
+
 /// Durations as whole seconds with their unit, `300s`.
 mod duration {
     use jiff::SignedDuration;

@@ -114,11 +114,19 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 return self.reject(id, &item, record.as_ref(), vec![problem]).await.map(Some);
             }
         };
-        if let Some(group) = share.as_ref().and_then(|share| share.removed_group())
-            && self.has_item(&group.key()).await?
-        {
-            // It has been put back: nobody goes with a group that is about to be judged.
-            return Ok(Some(Configured::Later));
+        if let Some(group) = share.as_ref().and_then(|share| share.removed_group()) {
+            match self.store.config_item(&group.key()).await?.filter(|item| !config::is_absent(item)) {
+                // It has been put back: nobody goes with a group that is about to be judged.
+                Some(back) if !config::is_refused(&back) => return Ok(Some(Configured::Later)),
+                Some(_) => {
+                    let remedy =
+                        format!("the item group#{group} is there again and was refused: mend it first");
+                    let value = group.to_string();
+                    let problem = Problem { path: "group".to_owned(), value, remedy };
+                    return self.reject(id, &item, record.as_ref(), vec![problem]).await.map(Some);
+                }
+                None => {}
+            }
         }
         let draft = share.as_ref().map_or_else(|| config::parse(&item), |share| share.draft(&item));
         if record.is_none() && draft.config.group.is_some() && wants_none(draft.config.desired_state) {

@@ -114,7 +114,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Whether there is a config item of this id that says anything, by a read of it alone.
-    pub(crate) async fn has_item(&self, id: &str) -> Reply<bool> {
+    async fn has_item(&self, id: &str) -> Reply<bool> {
         Ok(self.store.config_item(id).await?.is_some_and(|item| !config::is_absent(&item)))
     }
 

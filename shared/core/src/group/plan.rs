@@ -426,8 +426,10 @@ impl Draft<'_> {
 
     /// The Elastic IP address that the operator names in a member's own item, unless that was refused.
     fn own_elastic_ip(&self, member: &Member) -> Option<&Value> {
-        let own =
-            self.item(member).filter(|item| !is_refused(item))?.pointer("/persist/network/elasticIp")?;
+        let own = self
+            .item(member)
+            .filter(|item| !config::is_refused(item))?
+            .pointer("/persist/network/elasticIp")?;
         (!own.is_null()).then_some(own)
     }
 
@@ -500,12 +502,6 @@ impl Draft<'_> {
         }
         self.record.notices = notices;
     }
-}
-
-/// Whether an item was refused as it stands.
-pub(super) fn is_refused(item: &Value) -> bool {
-    let status = &item[config::STATUS];
-    status["accepted"] == false && status["configHash"] == config::hash(item).as_str()
 }
 
 fn member(name: NodeName, wish: DesiredState, place: u32) -> Member {

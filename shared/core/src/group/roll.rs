@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Member;
-use super::plan::{Draft, is_refused};
+use super::plan::Draft;
+use crate::config::is_refused;
 use crate::ids::NodeName;
 use crate::phase::Phase;
 use crate::plan::elastic_ip;
