@@ -135,6 +135,8 @@ pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
         match record.phase {
             // The newest one may have completed since the last pass.
             Phase::Running if n > keep + 1 => return Some(format!("{node}: {n} snapshots, not {keep}")),
+            // Past its retention and held, it is left as it is.
+            Phase::Deallocated if groups::waits_for_its_group(world, record) => {}
             Phase::Paused | Phase::Deallocated if record.image.is_some() => {
                 let is =
                     |tags: &Tags, purpose: &str| of_life(tags, record) && tag(tags, TAG_PURPOSE) == purpose;
