@@ -9,7 +9,7 @@ const ONCE_FAILED: &[u64] = &[
     308_301,
     // With groups: a token that stood for an interface given up, a roll that waited for a refused member.
     121, 151, 346, 499, 527, 550, 590, 641, 2342, 3453, 3567, 4296, 10_037, 10_293, 11_987, 31_630, 31_681,
-    32_025, 32_490,
+    32_025, 32_490, 63_165, 91_645, 121_458,
 ];
 
 fn play(seeds: impl Iterator<Item = u64>) {
