@@ -121,6 +121,14 @@ impl DesiredState {
             Self::Released => "released",
         }
     }
+
+    /// Whether there is to be a node, running or not: one that is not given up.
+    pub fn wants_a_node(self) -> bool {
+        match self {
+            Self::Running | Self::Paused => true,
+            Self::Deallocated | Self::Released => false,
+        }
+    }
 }
 
 /// What to do at a rebalance recommendation: EC2's word that an instance is at elevated risk of interruption.

@@ -19,8 +19,7 @@ const MASS_ONE_IN: usize = 5;
 
 /// Whether an item is still expected: a node that is to be given up anyway needs none.
 pub fn is_expected(record: &Record) -> bool {
-    let given_up = matches!(record.goal, DesiredState::Deallocated | DesiredState::Released);
-    !given_up && !record.phase.is_final()
+    record.goal.wants_a_node() && !record.phase.is_final()
 }
 
 /// Whether so many of the nodes vanishing at once needs the operator's confirmation, and lacks it.

@@ -10,9 +10,7 @@ mod settings;
 pub(crate) use settings::have_lapsed as settings_have_lapsed;
 
 use perennial_core::config::settings::SETTINGS;
-use perennial_core::config::{
-    self, DesiredState, NodeConfig, Problem, Status, notices::notices, transitions,
-};
+use perennial_core::config::{self, NodeConfig, Problem, Status, notices::notices, transitions};
 use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::journal::{Detail, Entry, Kind, OwnEvent};
 use perennial_core::names::{digest, life, whole_second};
@@ -129,7 +127,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         }
         let draft = share.as_ref().map_or_else(|| config::parse(&item), |share| share.draft(&item));
-        if record.is_none() && draft.config.group.is_some() && wants_none(draft.config.desired_state) {
+        if record.is_none() && draft.config.group.is_some() && !draft.config.desired_state.wants_a_node() {
             // A member that never was, and of which nothing is needed.
             let notices = share.iter().flat_map(|share| share.notices(&item)).collect();
             if !says(&item, &config::hash(&item), true, &[]) {
@@ -269,10 +267,6 @@ fn put_in_force(working: &mut Working, accepted: Accepted, now: jiff::Timestamp)
 fn says(item: &Value, hash: &str, accepted: bool, problems: &[Problem]) -> bool {
     serde_json::from_value::<Status>(item[config::STATUS].clone())
         .is_ok_and(|s| s.accepted == accepted && s.config_hash == hash && s.problems == problems)
-}
-
-fn wants_none(state: DesiredState) -> bool {
-    matches!(state, DesiredState::Deallocated | DesiredState::Released)
 }
 
 /// The name of a node's item, or the id of any other.

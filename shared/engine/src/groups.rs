@@ -214,13 +214,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Decides, writes the decision down, and puts the items of new members. Returns whose were put.
     async fn decide(&self, record: GroupRecord, facts: &Facts) -> Reply<(GroupRecord, Vec<NodeName>)> {
         let records = facts.records.iter().map(|it| (it.name.clone(), it.clone())).collect();
-        let seen = Seen {
-            items: &facts.items,
-            all_items: facts.all_items,
-            records: &records,
-            taken: &facts.taken,
-            now: whole_second(self.clock.now()),
-        };
+        let seen =
+            Seen { items: &facts.items, all_items: facts.all_items, records: &records, taken: &facts.taken };
         let generation = record.generation;
         let decided = plan(record.clone(), seen);
         let mut next = decided.record;

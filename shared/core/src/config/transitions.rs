@@ -79,11 +79,7 @@ pub fn is_in_force(record: &Record, hash: &str, share: Option<&str>, wanted: Des
 
 /// Whether an item that wants this state begins a new life in place of one that has ended.
 pub fn begins_anew(record: &Record, wanted: DesiredState) -> bool {
-    let wants_a_node = match wanted {
-        DesiredState::Running | DesiredState::Paused => true,
-        DesiredState::Deallocated | DesiredState::Released => false,
-    };
-    record.phase == Phase::Gone && wants_a_node
+    record.phase == Phase::Gone && wanted.wants_a_node()
 }
 
 /// The first record of a new life of a name whose last one has ended. `life` must never have been used.

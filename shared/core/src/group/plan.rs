@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::share::{asks_for, is_kept};
@@ -29,8 +28,6 @@ pub struct Seen<'a> {
     pub records: &'a BTreeMap<NodeName, Record>,
     /// Nodes whose names are taken by somebody else.
     pub taken: &'a BTreeSet<NodeName>,
-    /// The time.
-    pub now: Timestamp,
 }
 
 /// A group's decision.
@@ -224,8 +221,7 @@ impl Draft<'_> {
                 None => !member.given_up && (!member.item_put || self.is_awaited(member)),
             };
             // The operator's word is in force before anybody takes the place.
-            let is_settled =
-                self.record_of(member).is_none_or(|record| matches!(record.goal, Deallocated | Released));
+            let is_settled = self.record_of(member).is_none_or(|record| !record.goal.wants_a_node());
             match (member.given_up, asks) {
                 (false, false) if is_settled => {
                     self.note_of(at, "is given up");
@@ -244,7 +240,7 @@ impl Draft<'_> {
 
     /// Whether the item of a member is missing, and that is not yet confirmed.
     fn is_awaited(&self, member: &Member) -> bool {
-        self.record_of(member).is_some_and(|record| !matches!(record.goal, Deallocated | Released))
+        self.record_of(member).is_some_and(|record| record.goal.wants_a_node())
     }
 
     /// Whether a member that was given up because it had never run was sent on its way before it heard of it.

@@ -48,11 +48,6 @@ impl Share {
         digest(&[&format!("{self:?}")])[..32].to_owned()
     }
 
-    /// What the group wishes the member to be.
-    pub fn wish(&self) -> DesiredState {
-        self.wish
-    }
-
     /// Whether the member was given up and its item now asks for it again: the group must say first which
     /// address it gets.
     pub fn must_be_placed(&self, item: &Value) -> bool {
@@ -68,8 +63,7 @@ impl Share {
     /// then the group must take it back first.
     pub fn is_overtaken(&self, record: &Record) -> bool {
         let is_given_up = self.given_up && !self.overrides && self.wish == DesiredState::Deallocated;
-        let lives = !matches!(record.goal, DesiredState::Deallocated | DesiredState::Released);
-        is_given_up && record.launched && lives
+        is_given_up && record.launched && record.goal.wants_a_node()
     }
 
     /// The item of a member, completed by what its group says: maps merge leaf by leaf, lists replace.
@@ -154,10 +148,7 @@ pub(super) fn asks_for(item: &Value) -> Option<Option<DesiredState>> {
 
 /// Whether there is to be a node, by the item's own word or else by the group's wish.
 pub(super) fn is_kept(wish: DesiredState) -> impl Fn(Option<DesiredState>) -> bool {
-    move |own| match own.unwrap_or(wish) {
-        DesiredState::Running | DesiredState::Paused => true,
-        DesiredState::Deallocated | DesiredState::Released => false,
-    }
+    move |own| own.unwrap_or(wish).wants_a_node()
 }
 
 /// Puts one value over another: maps leaf by leaf, everything else whole.

@@ -254,7 +254,7 @@ fn in_use(draft: &mut Draft<'_>, facts: &InterfaceFacts) -> Then {
     draft.wait(limits::NEXT_TICK, what)
 }
 
-/// What the interface of a node is called where only its id is at hand.
+/// Whether this is the kept interface of the node.
 pub(super) fn is_kept(draft: &Draft<'_>, interface: &InterfaceId) -> bool {
     draft.record.network.as_ref().is_some_and(|network| &network.eni_id == interface)
 }

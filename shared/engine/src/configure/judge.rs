@@ -13,7 +13,7 @@ use perennial_core::observation::Look;
 use perennial_core::record::{Record, Stored};
 use serde_json::Value;
 
-use super::{Verdict, wants_none};
+use super::Verdict;
 use crate::Engine;
 use crate::groups::Known;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
@@ -65,7 +65,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
             Some(Stored::Newer { .. }) => true,
             // Of a member that never was nothing is needed if it is to be none.
-            None => share.is_some() && wants_none(wanted),
+            None => share.is_some() && !wanted.wants_a_node(),
         })
     }
 
@@ -112,7 +112,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         }
         // Unread if no launch is to be expected.
-        if wants_none(draft.config.desired_state) {
+        if !draft.config.desired_state.wants_a_node() {
             return Ok(verdict);
         }
         let interfaces = record.and_then(|record| record.network.as_ref()).map(|kept| kept.eni_id.clone());

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use jiff::Timestamp;
 use perennial_cloud::model::{Cloud, ElasticIp, NetworkInterface};
 use perennial_core::config::{self, DesiredState};
 use perennial_core::group::{GroupRecord, Member, Seen, plan};
@@ -236,8 +235,7 @@ fn is_decided(world: &World, group: &GroupRecord) -> bool {
         .filter(|record| items.contains_key(&record.name) || group.member(&record.name).is_some())
         .map(|record| (record.name.clone(), record.clone()))
         .collect();
-    let now: Timestamp = world.cloud.now();
-    let seen = Seen { items: &items, all_items: true, records: &records, taken: &taken, now };
+    let seen = Seen { items: &items, all_items: true, records: &records, taken: &taken };
     plan(group.clone(), seen).record == *group
 }
 

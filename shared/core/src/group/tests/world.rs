@@ -112,8 +112,7 @@ impl World {
         let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             self.items.clone().into_iter().partition(|(node, item)| is_own(node, item));
         let taken = others.into_keys().filter(|node| name.could_name(node)).collect();
-        let seen =
-            Seen { items: &own, all_items: true, records: &self.records, taken: &taken, now: self.now };
+        let seen = Seen { items: &own, all_items: true, records: &self.records, taken: &taken };
         plan(group, seen)
     }
 
