@@ -88,9 +88,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             },
             Err(_) => None,
         };
-        let item = match self.store.config_item(id).await? {
-            Some(item) if !config::is_absent(&item) => item,
-            _ => {
+        let item = match self.said_item(id).await? {
+            Some(item) => item,
+            None => {
                 tracing::info!(id, "the item is absent: its node, if there is one, stays as it is for now");
                 return Ok(Some(Configured::Nothing));
             }
@@ -113,7 +113,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         };
         if let Some(group) = share.as_ref().and_then(|share| share.removed_group()) {
-            match self.store.config_item(&group.key()).await?.filter(|item| !config::is_absent(item)) {
+            match self.said_item(&group.key()).await? {
                 // It has been put back: nobody goes with a group that is about to be judged.
                 Some(back) if !config::is_refused(&back) => return Ok(Some(Configured::Later)),
                 Some(_) => {

@@ -86,12 +86,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         driver: Driver,
     ) -> Reply<Drive> {
         for _ in 0..CONFLICTS_AT_MOST {
-            let (record, settings) = join!(self.load(node), self.store.settings());
+            let (record, suspended) = join!(self.load(node), self.is_suspended());
             let record = match record? {
                 Ok(record) => record,
                 Err(end) => return Ok(end),
             };
-            let suspended = settings?.is_some_and(|in_force| in_force.settings.suspend);
+            let suspended = suspended?;
             let mut working = Working::read(record);
             if let Some((instance, at)) = noticed {
                 let scope = self.scope(&working.record, driver, false);

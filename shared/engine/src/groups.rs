@@ -46,7 +46,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Lets every group decide, given all config items. A group that fails keeps the others not waiting.
     pub(crate) async fn groups_pass(&self, items: &[(&str, &Value)]) -> Reply<Known> {
         let mut known = Known::default();
-        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
+        let suspended = self.is_suspended().await?;
         for record in self.store.groups().await? {
             let name = record.name.clone();
             let read = self.group_pass(record.clone(), items, suspended, &mut known).await;
@@ -120,8 +120,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             if own.contains_key(&member.name) {
                 continue;
             }
-            let item = self.store.config_item(&member.name.key()).await?;
-            if let Some(item) = item.filter(|item| !config::is_absent(item)) {
+            if let Some(item) = self.said_item(&member.name.key()).await? {
                 own.insert(member.name.clone(), item);
             }
         }
@@ -133,8 +132,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         if record.removed {
             return Ok(true);
         }
-        let item = self.store.config_item(&record.name.key()).await?;
-        if item.is_some_and(|item| !config::is_absent(&item)) {
+        if self.has_item(&record.name.key()).await? {
             return Ok(false);
         }
         let now = whole_second(self.clock.now());
@@ -174,15 +172,14 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Lets one group decide at once, after an edit of its item; the tick would do it within a minute. Returns
     /// it with the members whose configs are behind.
     pub(crate) async fn group_woken(&self, record: GroupRecord) -> Reply<(GroupRecord, Vec<NodeName>)> {
-        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
+        let suspended = self.is_suspended().await?;
         if suspended || record.config.is_suspended() || record.removed {
             return Ok((record, Vec::new()));
         }
         let nodes: Vec<NodeName> = record.members.iter().map(|member| member.name.clone()).collect();
         let records = self.records_of(&nodes).await?;
         let reads = stream::iter(&nodes).map(|node| async move {
-            let item = self.store.config_item(&node.key()).await?;
-            Ok(item.filter(|item| !config::is_absent(item)).map(|item| (node.clone(), item)))
+            Ok(self.said_item(&node.key()).await?.map(|item| (node.clone(), item)))
         });
         let items: Vec<Option<(NodeName, Value)>> = reads.buffered(AT_ONCE).try_collect().await?;
         let items = items.into_iter().flatten().collect();

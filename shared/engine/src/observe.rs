@@ -7,6 +7,8 @@ use perennial_core::launch::TemplateFacts;
 use perennial_core::names::Tagged;
 use perennial_core::observation::{ImageFacts, ItemFacts, Look, Observation, SubnetFacts};
 
+use serde_json::Value;
+
 use crate::Engine;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
 
@@ -96,10 +98,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// The item of a node, completed by what its group says.
     async fn item(&self, node: Option<&NodeName>) -> Reply<Option<ItemFacts>> {
         let Some(node) = node else { return Ok(None) };
-        let Some(item) = self.store.config_item(&node.key()).await?.filter(|item| !config::is_absent(item))
-        else {
-            return Ok(None);
-        };
+        let Some(item) = self.said_item(&node.key()).await? else { return Ok(None) };
         let group = match item["group"].as_str().and_then(GroupName::parse) {
             Some(group) => self.store.group(&group).await?,
             None => None,
@@ -114,8 +113,18 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Whether there is a config item of this id that says anything, by a read of it alone.
-    async fn has_item(&self, id: &str) -> Reply<bool> {
-        Ok(self.store.config_item(id).await?.is_some_and(|item| !config::is_absent(&item)))
+    pub(crate) async fn has_item(&self, id: &str) -> Reply<bool> {
+        Ok(self.said_item(id).await?.is_some())
+    }
+
+    /// The config item of this id, unless it says nothing.
+    pub(crate) async fn said_item(&self, id: &str) -> Reply<Option<Value>> {
+        Ok(self.store.config_item(id).await?.filter(|item| !config::is_absent(item)))
+    }
+
+    /// Whether the settings in force suspend the whole deployment.
+    pub(crate) async fn is_suspended(&self) -> Reply<bool> {
+        Ok(self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend))
     }
 
     /// Everything but the snapshots that carries the tags of a life.

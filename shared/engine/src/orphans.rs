@@ -112,7 +112,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         if !known.is_due(now) {
             return Ok(());
         }
-        let suspended = self.store.settings().await?.is_some_and(|in_force| in_force.settings.suspend);
+        let suspended = self.is_suspended().await?;
         let seen = self.whole_deployment().await?;
         let groups = by_node(&seen);
         let reads: Vec<_> = groups.iter().map(|group| self.record_of(group)).collect();

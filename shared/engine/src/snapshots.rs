@@ -278,7 +278,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             return None;
         }
         *asked = now;
-        self.is_suspended().await.then_some(Ended::Suspended)
+        self.may_be_suspended().await.then_some(Ended::Suspended)
     }
 
     /// Lets the rest of a beat pass. Never two beats within a second, however long one took: what did not get
@@ -291,9 +291,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 
     /// Whether the deployment was suspended meanwhile. What cannot be read may say so.
-    async fn is_suspended(&self) -> bool {
-        match self.store.settings().await {
-            Ok(in_force) => in_force.is_some_and(|in_force| in_force.settings.suspend),
+    async fn may_be_suspended(&self) -> bool {
+        match self.is_suspended().await {
+            Ok(suspended) => suspended,
             Err(failure) => {
                 tracing::warn!(code = %failure.code, "whether all is suspended was not read: {failure}");
                 true

@@ -72,12 +72,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Takes a rebalance recommendation: an extra snapshot, best effort, and nothing written down.
     async fn rebalance(&self, instance: &InstanceId, at: Timestamp) -> Reply<Woken> {
         let Some(node) = self.store.owner(instance.as_str()).await? else { return Ok(Woken::Unknown) };
-        let (record, settings) = join!(self.load(&node), self.store.settings());
+        let (record, suspended) = join!(self.load(&node), self.is_suspended());
         let record = match record? {
             Ok(record) => record,
             Err(end) => return Ok(Woken::Driven { node, end }),
         };
-        let asked = match settings?.is_some_and(|in_force| in_force.settings.suspend) {
+        let asked = match suspended? {
             true => Err("the deployment is suspended"),
             false => self.rebalance_snapshot(&record, instance, at).await?,
         };

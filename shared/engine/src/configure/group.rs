@@ -24,9 +24,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Ok(name) => self.store.group(name).await?,
             Err(_) => None,
         };
-        let item = match self.store.config_item(id).await? {
-            Some(item) if !config::is_absent(&item) => item,
-            _ => {
+        let item = match self.said_item(id).await? {
+            Some(item) => item,
+            None => {
                 tracing::info!(id, "the item is absent: its group, if there is one, stays as it is for now");
                 return Ok(Some(Configured::Nothing));
             }

@@ -17,7 +17,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     pub(super) async fn configure_settings(&self) -> Reply<Option<Configured>> {
         // Read before the item: whoever puts a newer one in force meanwhile makes this write conflict.
         let in_force = self.store.settings().await?;
-        let item = self.store.config_item(SETTINGS).await?.filter(|item| !config::is_absent(item));
+        let item = self.said_item(SETTINGS).await?;
         let Some(item) = item else {
             let Some(in_force) = in_force.filter(|s| !s.hash.is_empty()) else {
                 return Ok(Some(Configured::Nothing));
