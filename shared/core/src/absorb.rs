@@ -8,8 +8,8 @@ use crate::ids::NodeName;
 use crate::journal::Entry;
 use crate::limits;
 use crate::names::Purpose;
-use crate::observation::{InterfaceFacts, SnapshotState};
-use crate::plan::{Draft, Scope, adopt, elastic_ip, interface, word};
+use crate::observation::{InterfaceFacts, SnapshotFacts, SnapshotState};
+use crate::plan::{Draft, Scope, adopt, data, elastic_ip, interface, word};
 use crate::record::{Network, Record};
 use crate::step::{Outcome, Step, Termination};
 
@@ -37,14 +37,18 @@ fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
     match outcome {
         Outcome::Interface(facts) => keep(draft, facts),
         Outcome::Launched(facts) => adopt(draft, facts),
-        Outcome::Snapshot(facts) => {
-            draft.note(format!("{} of {} is {}", facts.id, facts.volume, step.name()));
-            if let (Step::Snapshot(request), Some(last)) = (step, draft.record.finals.first_mut())
-                && request.purpose == Purpose::Final
-                && last.volume_id == facts.volume
-            {
-                last.snapshot_id = Some(facts.id.clone());
-                last.state = SnapshotState::Pending;
+        Outcome::Snapshots(taken) => {
+            for facts in taken {
+                draft.note(format!("{} of {} is {}", facts.id, facts.volume, step.name()));
+                if matches!(step, Step::Snapshot(request) if request.purpose() == Purpose::Final) {
+                    note_final(draft, facts);
+                }
+            }
+        }
+        Outcome::Volume(facts) => {
+            draft.note(format!("{} is being made", facts.id));
+            if let Step::CreateVolume(request) = step {
+                data::made(draft, &request.device, facts);
             }
         }
         Outcome::Image(id) => {
@@ -58,6 +62,15 @@ fn succeeded(draft: &mut Draft<'_>, step: &Step, outcome: &Outcome) {
         Outcome::Failed(_) => {}
     }
     draft.unblock();
+}
+
+/// Writes down a final snapshot: of the root, or of a data volume.
+fn note_final(draft: &mut Draft<'_>, facts: &SnapshotFacts) {
+    let data = draft.record.data.iter_mut().filter_map(|it| it.last.as_mut());
+    for last in draft.record.finals.iter_mut().chain(data).filter(|last| last.volume_id == facts.volume) {
+        last.snapshot_id = Some(facts.id.clone());
+        last.state = SnapshotState::Pending;
+    }
 }
 
 /// What turned out not to be ours is left alone; where the node cannot go on without it, a person is told.
@@ -112,13 +125,24 @@ fn done(draft: &mut Draft<'_>, step: &Step) {
         Step::Purge(resource) => draft.note(format!("{resource} is deleted: its retention is over")),
         Step::HandOver(resource) => {
             draft.note(format!("{resource} is handed over: it carries no tags of Perennial any more"));
+            data::handed_over(draft, resource);
         }
         Step::Terminate(Termination { instance, .. }) => {
             draft.note(format!("{instance} is being terminated"));
             // Reads may lag behind; asking once more would only add lines to the journal.
             pause(draft, limits::RETRY_SOON);
         }
-        Step::CreateInterface(_) | Step::Launch(_) | Step::Snapshot(_) | Step::RegisterImage(_) => {}
+        Step::Attach { volume, instance, device } => {
+            draft.note(format!("{volume} is being attached to {instance} as {device}"));
+            // Reads may lag behind: asking once more would be refused.
+            pause(draft, limits::NOT_YET_REST);
+        }
+        Step::Adopt { volume, .. } => data::adopted(draft, volume),
+        Step::CreateVolume(_)
+        | Step::CreateInterface(_)
+        | Step::Launch(_)
+        | Step::Snapshot(_)
+        | Step::RegisterImage(_) => {}
     }
 }
 
@@ -127,7 +151,7 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
         Step::Launch(_) => launch_failed(draft, failure),
         // Best effort: the final snapshot holds the same bytes and more. But within the two minutes a
         // refusal for want of distance to the last snapshot passes.
-        Step::Snapshot(request) if request.purpose == Purpose::Warning => match failure.class {
+        Step::Snapshot(request) if request.purpose() == Purpose::Warning => match failure.class {
             Class::NotYet | Class::Retry => {
                 if let Some(notice) = draft.record.notice.as_mut() {
                     notice.snapshot_tried = false;
@@ -144,6 +168,7 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             // It went on its own, by the rotation that was under way: nothing of it is left to be listed.
             let listed = resource.to_string();
             draft.record.handed_over.retain(|other| *other != listed);
+            data::handed_over(draft, resource);
         }
         Step::Associate { .. } | Step::Disassociate { .. } => address_failed(draft, step, failure),
         Step::CreateInterface(_) if failure.class == Class::NextRung => {
@@ -215,6 +240,9 @@ fn refusal_code(step: &Step) -> &'static str {
         Step::CreateInterface(_) => "interface-refused",
         Step::Launch(_) => "launch-refused",
         Step::KeepVolumes { .. } | Step::KeepInterface { .. } => "keep-refused",
+        Step::Attach { .. } => "attach-refused",
+        Step::CreateVolume(_) => "volume-refused",
+        Step::Adopt { .. } => "adopt-refused",
         Step::Snapshot(_) => "snapshot-refused",
         Step::RegisterImage(_) => "image-refused",
         Step::SetGroups { .. } | Step::Tag { .. } => "interface-refused",

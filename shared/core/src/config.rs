@@ -224,9 +224,68 @@ pub struct Persist {
     /// The root volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<RootPolicy>,
+    /// The data volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataPolicy>,
     /// The network interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkPolicy>,
+}
+
+impl Persist {
+    /// How often recovery points are taken and how many are kept; `None` if nothing has any. Root and data of
+    /// one moment belong together: where both are kept, the shorter interval and the larger number count.
+    pub fn points(&self) -> Option<Points> {
+        let root = self.root.as_ref().map(|root| Points { every: root.snapshot_every, keep: root.keep });
+        let data = self.data.as_ref().map(|data| Points { every: data.snapshot_every, keep: data.keep });
+        match (root, data) {
+            (Some(a), Some(b)) => Some(Points { every: a.every.min(b.every), keep: a.keep.max(b.keep) }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// How recovery points are taken while an instance runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Points {
+    /// How often.
+    pub every: SignedDuration,
+    /// How many complete ones are kept.
+    pub keep: u32,
+}
+
+/// How data volumes are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPolicy {
+    /// How they come back.
+    pub mode: DataMode,
+    /// How often they are snapshotted while the instance runs.
+    #[serde(with = "duration")]
+    pub snapshot_every: SignedDuration,
+    /// How many complete sets are kept.
+    pub keep: u32,
+}
+
+/// How data volumes come back to the next instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataMode {
+    /// The same volumes, attached once the instance runs; the node stays in their zone.
+    #[default]
+    Reattach,
+    /// New volumes made from final snapshots, there when the instance boots.
+    Snapshot,
+}
+
+impl DataMode {
+    /// The word for it in items and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reattach => "reattach",
+            Self::Snapshot => "snapshot",
+        }
+    }
 }
 
 /// How the root volume is kept.

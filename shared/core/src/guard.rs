@@ -116,6 +116,7 @@ mod tests {
             state: VolumeState::Available,
             attached_to: Vec::new(),
             device: None,
+            multi_attach: false,
             shape: Default::default(),
             source: None,
             zone: "us-east-1a".into(),

@@ -136,6 +136,9 @@ impl OwnEvent {
     /// An event about a node as its record stands. `nth` tells apart several of one write; the
     /// generation is the one that the write will have.
     pub fn about(record: &Record, kind: Kind, reason: &str, nth: usize, now: Timestamp) -> Self {
+        let finals = record.finals.iter().chain(record.data.iter().filter_map(|it| it.last.as_ref()));
+        let (roots, data) =
+            (record.root.iter().map(|it| &it.volume_id), record.data.iter().map(|it| &it.volume_id));
         let detail = Detail {
             id: format!("{}-{}-{}", record.life, record.generation + 1, nth),
             node: record.name.to_string(),
@@ -146,13 +149,8 @@ impl OwnEvent {
             reason: reason.to_owned(),
             instance_id: record.instance.as_ref().map(|i| i.id.to_string()),
             image_id: record.image.as_ref().and_then(|i| i.id.as_ref()).map(ToString::to_string),
-            snapshot_ids: record
-                .finals
-                .iter()
-                .filter_map(|f| f.snapshot_id.as_ref())
-                .map(ToString::to_string)
-                .collect(),
-            volume_ids: record.root.iter().map(|r| r.volume_id.to_string()).collect(),
+            snapshot_ids: finals.filter_map(|f| f.snapshot_id.as_ref()).map(ToString::to_string).collect(),
+            volume_ids: roots.chain(data).map(ToString::to_string).collect(),
             eni_id: record.network.as_ref().map(|n| n.eni_id.to_string()),
             durations: record.durations.clone(),
             problems: Vec::new(),

@@ -126,6 +126,11 @@ pub const FORMER_LIVES_KEPT: usize = 16;
 /// So many deleted things a record remembers: those of several cycles, each with a volume, an image and a
 /// snapshot. The pass that would find one again comes every hour.
 pub const DEPARTED_KEPT: usize = 24;
+/// So many volumes are remembered that a data volume descends from: their snapshots have long been rotated out.
+pub const FORMER_VOLUMES_KEPT: usize = 16;
+/// An attachment that takes longer than this hangs: EC2 does not end it by itself (EBS User Guide, *Troubleshoot
+/// volume attachment*).
+pub const ATTACHES_WITHIN: SignedDuration = secs(10 * 60);
 /// How often the orphan pass goes through everything that carries our tags: it reads the whole deployment.
 pub const ORPHANS_EVERY: SignedDuration = secs(60 * 60);
 /// What is not explained by a record that was written this shortly before may be so by what it was written

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{InterfaceId, NodeName, Resource, VolumeId};
+use crate::ids::{InterfaceId, NodeName, Resource, SnapshotId, VolumeId};
 use crate::limits::WORK_SHARDS;
 
 /// Tags as AWS has them.
@@ -33,6 +33,8 @@ pub const TAG_KEY: &str = "perennial:key";
 pub const TAG_DEVICE: &str = "perennial:device";
 /// The volume a snapshot was taken of. A copy of it carries the same tag and another volume's id.
 pub const TAG_VOLUME: &str = "perennial:volume";
+/// Of how many snapshots a set of one moment consists; each of them carries it, and the set's key.
+pub const TAG_PARTS: &str = "perennial:parts";
 /// Prefix that operators cannot use in their own tags.
 pub const TAG_PREFIX: &str = "perennial:";
 
@@ -44,6 +46,9 @@ pub enum Purpose {
     Instance,
     /// A root volume.
     Root,
+    /// A data volume. Those that a launch makes carry the root's word: EC2 gives all volumes of a launch the
+    /// same tags.
+    Data,
     /// A network interface kept for a node.
     Interface,
     /// A snapshot taken on cadence.
@@ -66,6 +71,7 @@ impl Purpose {
         match self {
             Self::Instance => "instance",
             Self::Root => "root",
+            Self::Data => "data",
             Self::Interface => "interface",
             Self::Periodic => "periodic",
             Self::Warning => "warning",
@@ -78,6 +84,9 @@ impl Purpose {
 
     /// The snapshots that Perennial takes.
     pub const SNAPSHOTS: [Self; 4] = [Self::Periodic, Self::Warning, Self::Rebalance, Self::Final];
+
+    /// The volumes that are made for a node.
+    pub const VOLUMES: [Self; 2] = [Self::Root, Self::Data];
 
     /// Snapshots of these purposes are rotated together; no others are ever rotated.
     pub const ROTATED: [Self; 3] = [Self::Periodic, Self::Warning, Self::Rebalance];
@@ -94,8 +103,8 @@ pub struct Tagged<'a> {
     /// Any of these lives, if only theirs are asked for: at most 200, as many values as one filter takes
     /// (EC2 API reference, *Filter*).
     pub lives: &'a [&'a str],
-    /// The key of the step that made them.
-    pub key: Option<&'a str>,
+    /// One of these keys of the steps that made them; any if empty.
+    pub keys: &'a [&'a str],
     /// One of these purposes; any if empty.
     pub purposes: &'a [Purpose],
 }
@@ -117,7 +126,9 @@ impl<'a> Tagged<'a> {
             filters.push((TAG_NODE, vec![node]));
             filters.push((TAG_LIFE, vec![life]));
         }
-        filters.extend(self.key.map(|key| (TAG_KEY, vec![key])));
+        if !self.keys.is_empty() {
+            filters.push((TAG_KEY, self.keys.to_vec()));
+        }
         if !self.purposes.is_empty() {
             filters.push((TAG_PURPOSE, self.purposes.iter().map(|p| p.as_str()).collect()));
         }
@@ -131,7 +142,7 @@ pub fn made_for(resource: &Resource) -> &'static [Purpose] {
     match resource {
         Resource::Image(_) => &[Purpose::Image],
         Resource::Snapshot(_) => &Purpose::SNAPSHOTS,
-        Resource::Volume(_) => &[Purpose::Root],
+        Resource::Volume(_) => &Purpose::VOLUMES,
         Resource::Interface(_) => &[Purpose::Interface],
         Resource::Instance(_) => &[Purpose::Instance],
     }
@@ -167,7 +178,13 @@ impl Names<'_> {
         self.key("interface", &[&attempt.to_string(), lost])
     }
 
-    /// Key of the snapshot taken at an interruption notice.
+    /// Client token of a data volume made from a snapshot for this device, and the key on it.
+    pub fn volume(&self, device: &str, snapshot: &SnapshotId, attempt: u32) -> String {
+        self.key("volume", &[device, snapshot.as_str(), &attempt.to_string()])
+    }
+
+    /// Key of the snapshot, or of the set of them, taken at an interruption notice; of a set with its first
+    /// volume.
     pub fn warning(&self, cycle: u32, volume: &VolumeId) -> String {
         self.key("warning", &[&cycle.to_string(), volume.as_str()])
     }
@@ -177,7 +194,7 @@ impl Names<'_> {
         self.key("final", &[&cycle.to_string(), volume.as_str(), &attempt.to_string()])
     }
 
-    /// Key of a periodic snapshot.
+    /// Key of a periodic snapshot; of a set of them with its first volume.
     pub fn periodic(&self, volume: &VolumeId, due: Timestamp) -> String {
         self.key("periodic", &[volume.as_str(), &due.as_second().to_string()])
     }

@@ -52,6 +52,8 @@ pub struct AttachedVolume {
     pub volume: VolumeId,
     /// Whether EC2 deletes it with the instance.
     pub delete_on_termination: bool,
+    /// Whether it is still being attached: the guest does not see it yet.
+    pub attaching: bool,
 }
 
 /// A network interface as an instance shows it.
@@ -168,6 +170,8 @@ pub struct VolumeFacts {
     pub attached_to: Vec<InstanceId>,
     /// Device name of its first attachment.
     pub device: Option<String>,
+    /// Whether several instances may hold it at once.
+    pub multi_attach: bool,
     /// Size and performance.
     pub shape: VolumeShape,
     /// The snapshot it was made from.
@@ -371,10 +375,10 @@ pub struct Look {
     pub interfaces: Vec<InterfaceId>,
     /// Snapshots by id.
     pub snapshots: Vec<SnapshotId>,
-    /// Snapshots by the key of the step that took them.
-    pub snapshot_key: Option<String>,
-    /// All snapshots of a volume that carry our tags.
-    pub snapshots_of: Option<VolumeId>,
+    /// Snapshots by the keys of the steps that took them.
+    pub snapshot_keys: Vec<String>,
+    /// All own snapshots of these volumes.
+    pub snapshots_of: Vec<VolumeId>,
     /// All own snapshots that carry the tags of this life of this node.
     pub line_of: Option<(String, String)>,
     /// Everything that carries the tags of this life of this node.
@@ -412,8 +416,8 @@ impl Look {
             && one(&self.volume_key, &wider.volume_key)
             && all(&self.interfaces, &wider.interfaces)
             && all(&self.snapshots, &wider.snapshots)
-            && one(&self.snapshot_key, &wider.snapshot_key)
-            && one(&self.snapshots_of, &wider.snapshots_of)
+            && all(&self.snapshot_keys, &wider.snapshot_keys)
+            && all(&self.snapshots_of, &wider.snapshots_of)
             && (one(&self.line_of, &wider.line_of) || self.line_of == wider.all_of)
             && one(&self.all_of, &wider.all_of)
             && one(&self.item, &wider.item)

@@ -4,6 +4,7 @@
 //! three things: a step to take, another look, or a wait. It never takes a step itself, never reads a
 //! clock, and decides the same from the same.
 
+pub(crate) mod data;
 pub(crate) mod elastic_ip;
 mod ending;
 mod imaging;

@@ -146,6 +146,7 @@ mod tests {
                 device: held.device_name.clone(),
                 volume: held.volume_id.clone(),
                 delete_on_termination: false,
+                attaching: false,
             }],
             interfaces: Vec::new(),
             client_token: None,

@@ -3,6 +3,7 @@
 //! A record holds everything that is needed after the instance is gone. Fields added later default, so
 //! that every record ever written still loads; a record of a newer schema is never touched.
 
+mod data;
 mod parts;
 mod steady;
 
@@ -15,20 +16,22 @@ use serde_json::Value;
 use crate::config::{DesiredState, NodeConfig};
 use crate::ids::{NodeName, Resource, SnapshotId};
 use crate::journal::OwnEvent;
+use crate::launch::Device;
 use crate::limits;
 use crate::names::Names;
 use crate::observation::VolumeShape;
 use crate::phase::Phase;
 
+pub use data::{DataVolume, LeftAlone, Sighted};
 pub use parts::{
     Accepted, Blocked, Blueprint, Claim, ElasticIp, FinalSnapshot, Former, Instance, LaunchIntent, Lost,
     Network, NodeImage, Notice, Replacement, Root, Superseded, Unseen,
 };
-pub use steady::Steady;
+pub use steady::{Steady, SteadyVolume};
 
 /// The schema this code writes. 2: a record may tell of lost data and of rests, which code that knows only
-/// 1 would overlook. 3: it may tell of a group and of public addresses.
-pub const SCHEMA_VERSION: u32 = 3;
+/// 1 would overlook. 3: it may tell of a group and of public addresses. 4: it may tell of data volumes.
+pub const SCHEMA_VERSION: u32 = 4;
 
 fn is_zero(n: &u32) -> bool {
     *n == 0
@@ -69,6 +72,22 @@ pub struct Record {
     /// Size and performance of the last root volume, for the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_shape: Option<VolumeShape>,
+    /// The data volumes that come back with the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataVolume>,
+    /// Whether the data volumes of an instance of this life have been seen: from then on they are what the
+    /// record says, not what the launch template or the image does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_known: bool,
+    /// The data devices of the present launch, until its instance has shown them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mapped: Vec<Device>,
+    /// Volumes seen on the instance that are still to be judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sighted: Vec<Sighted>,
+    /// Volumes on the instance that do not come back with it, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<LeftAlone>,
     /// The kept network interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
@@ -224,6 +243,11 @@ impl Record {
             instance: None,
             root: None,
             root_shape: None,
+            data: Vec::new(),
+            data_known: false,
+            mapped: Vec::new(),
+            sighted: Vec::new(),
+            left_alone: Vec::new(),
             network: None,
             finals: Vec::new(),
             image: None,
@@ -277,6 +301,7 @@ impl Record {
         let mut ids = BTreeSet::new();
         ids.extend(self.instance.iter().map(|i| i.id.to_string()));
         ids.extend(self.root.iter().map(|r| r.volume_id.to_string()));
+        ids.extend(self.data.iter().flat_map(DataVolume::resources));
         ids.extend(self.network.iter().map(|n| n.eni_id.to_string()));
         ids.extend(self.finals.iter().filter_map(|f| f.snapshot_id.as_ref()).map(ToString::to_string));
         ids.extend(self.image.iter().filter_map(|i| i.id.as_ref()).map(ToString::to_string));
@@ -284,7 +309,7 @@ impl Record {
     }
 
     /// Everything that a proven successor makes needless, in the order in which it may be deleted:
-    /// volumes, then images, then the snapshots behind them.
+    /// volumes, then images, then the snapshots behind them. Of data volumes only what was superseded.
     pub fn needless(&self) -> Vec<Superseded> {
         let mut all: Vec<_> = self.superseded.clone();
         all.extend(self.image.iter().filter_map(|i| i.id.clone()).map(Superseded::Image));
@@ -314,7 +339,7 @@ impl Record {
         }
         self.superseded.retain(|s| s != gone);
         match gone {
-            Superseded::Volume(_) => {}
+            Superseded::Volume(_) | Superseded::DataVolume(_) | Superseded::DataSnapshot(_) => {}
             Superseded::Image(id) => self.image = self.image.take().filter(|i| i.id.as_ref() != Some(id)),
             Superseded::Snapshot(id) => {
                 self.finals.retain(|f| f.snapshot_id.as_ref() != Some(id));

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::ids::{AllocationId, ImageId, InstanceId, InterfaceId, Resource, SnapshotId, SubnetId, VolumeId};
 use crate::launch::LaunchRequest;
 use crate::names::{Purpose, Tags};
-use crate::observation::{InstanceFacts, InterfaceFacts, Platform, SnapshotFacts, VolumeShape};
+use crate::observation::{InstanceFacts, InterfaceFacts, Platform, SnapshotFacts, VolumeFacts, VolumeShape};
 use crate::record::Superseded;
 
 /// Something to be done to AWS.
@@ -34,8 +34,26 @@ pub enum Step {
         /// Its attachment.
         attachment: String,
     },
-    /// Take a snapshot.
-    Snapshot(SnapshotRequest),
+    /// Attach a data volume to its node's instance.
+    Attach {
+        /// The volume.
+        volume: VolumeId,
+        /// The instance.
+        instance: InstanceId,
+        /// Its device name there.
+        device: String,
+    },
+    /// Make a data volume from a snapshot.
+    CreateVolume(Box<VolumeRequest>),
+    /// Put our tags on a volume that was attached by hand.
+    Adopt {
+        /// The volume.
+        volume: VolumeId,
+        /// The tags.
+        tags: Tags,
+    },
+    /// Take a snapshot, or several of one moment.
+    Snapshot(PointRequest),
     /// Register a node image.
     RegisterImage(Box<ImageRequest>),
     /// Give an interface these security groups.
@@ -95,7 +113,10 @@ impl Step {
             Self::Launch(_) => "launch",
             Self::KeepVolumes { .. } => "keep-volumes",
             Self::KeepInterface { .. } => "keep-interface",
-            Self::Snapshot(request) => match request.purpose {
+            Self::Attach { .. } => "attach-volume",
+            Self::CreateVolume(_) => "create-volume",
+            Self::Adopt { .. } => "adopt-volume",
+            Self::Snapshot(request) => match request.purpose() {
                 Purpose::Warning => "warning-snapshot",
                 _ => "final-snapshot",
             },
@@ -109,9 +130,9 @@ impl Step {
             Self::Prune(_) => "prune-snapshot",
             Self::Purge(_) => "purge",
             Self::HandOver(_) => "hand-over",
-            Self::Delete(Superseded::Volume(_)) => "delete-volume",
+            Self::Delete(Superseded::Volume(_) | Superseded::DataVolume(_)) => "delete-volume",
             Self::Delete(Superseded::Image(_)) => "deregister-image",
-            Self::Delete(Superseded::Snapshot(_)) => "delete-snapshot",
+            Self::Delete(Superseded::Snapshot(_) | Superseded::DataSnapshot(_)) => "delete-snapshot",
         }
     }
 }
@@ -145,6 +166,87 @@ pub struct InterfaceRequest {
     /// Its tags.
     pub tags: Tags,
     /// Its description.
+    pub description: String,
+}
+
+/// A data volume to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeRequest {
+    /// Its client token, and the key in its tags.
+    pub token: String,
+    /// The device it is made for.
+    pub device: String,
+    /// The snapshot it is made from; encryption and key are that one's.
+    pub snapshot: SnapshotId,
+    /// Its zone.
+    pub zone: String,
+    /// Its size and performance; of size 0 it gets the snapshot's.
+    pub shape: VolumeShape,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// A recovery point to be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PointRequest {
+    /// A snapshot of one volume.
+    One(SnapshotRequest),
+    /// Snapshots of several volumes of an instance at one moment.
+    Set(SetRequest),
+}
+
+impl PointRequest {
+    /// What it is for.
+    pub fn purpose(&self) -> Purpose {
+        match self {
+            Self::One(request) => request.purpose,
+            Self::Set(request) => request.purpose,
+        }
+    }
+
+    /// Its key: looked up before it is taken, since neither call has a client token.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::One(request) => &request.key,
+            Self::Set(request) => &request.key,
+        }
+    }
+
+    /// The tags of its snapshots.
+    pub fn tags(&self) -> &Tags {
+        match self {
+            Self::One(request) => &request.tags,
+            Self::Set(request) => &request.tags,
+        }
+    }
+
+    /// The volumes it is taken of.
+    pub fn volumes(&self) -> &[VolumeId] {
+        match self {
+            Self::One(request) => std::slice::from_ref(&request.volume),
+            Self::Set(request) => &request.volumes,
+        }
+    }
+}
+
+/// Snapshots of several volumes of one instance, crash-consistent across all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRequest {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The volumes.
+    pub volumes: Vec<VolumeId>,
+    /// Whether the root is left out.
+    pub without_root: bool,
+    /// Other volumes on the instance, which are left out.
+    pub without: Vec<VolumeId>,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The key of the set.
+    pub key: String,
+    /// The tags of each snapshot.
+    pub tags: Tags,
+    /// The description of each.
     pub description: String,
 }
 
@@ -189,8 +291,10 @@ pub enum Outcome {
     Interface(InterfaceFacts),
     /// The instance there is now.
     Launched(Box<InstanceFacts>),
-    /// The snapshot there is now.
-    Snapshot(SnapshotFacts),
+    /// The snapshots there are now, one for each volume.
+    Snapshots(Vec<SnapshotFacts>),
+    /// The volume there is now.
+    Volume(VolumeFacts),
     /// The image there is now.
     Image(ImageId),
     /// Done, with nothing to tell.

@@ -43,16 +43,26 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             some(!look.instances.is_empty(), ec2.instances(&look.instances)),
             some(look.launch_token.is_some(), ec2.instances_by_token(text(&look.launch_token))),
             some(!look.volumes.is_empty(), ec2.volumes(&look.volumes)),
-            keyed(&look.volume_key, async |key| ec2.volumes_tagged(&self.keyed(key)).await),
-            some(!look.interfaces.is_empty(), ec2.interfaces(&look.interfaces)),
-            some(!look.snapshots.is_empty(), ec2.snapshots(&look.snapshots)),
-            keyed(&look.snapshot_key, async |key| ec2.snapshots_tagged(&self.keyed(key)).await),
             async {
-                match &look.snapshots_of {
-                    Some(volume) => ec2.snapshots_of(volume).await,
+                match look.volume_key.as_deref() {
+                    Some(key) => {
+                        let tagged = Tagged { keys: &[key], ..Tagged::of(&self.deployment) };
+                        ec2.volumes_tagged(&tagged).await
+                    }
                     None => Ok(Vec::new()),
                 }
             },
+            some(!look.interfaces.is_empty(), ec2.interfaces(&look.interfaces)),
+            some(!look.snapshots.is_empty(), ec2.snapshots(&look.snapshots)),
+            async {
+                match look.snapshot_keys.iter().map(String::as_str).collect::<Vec<_>>() {
+                    keys if keys.is_empty() => Ok(Vec::new()),
+                    keys => {
+                        ec2.snapshots_tagged(&Tagged { keys: &keys, ..Tagged::of(&self.deployment) }).await
+                    }
+                }
+            },
+            some(!look.snapshots_of.is_empty(), ec2.snapshots_of(&look.snapshots_of)),
             async {
                 match lined {
                     Some(life) => ec2.snapshots_tagged(&self.of_life(life)).await,
@@ -85,10 +95,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         seen.subnets.extend(subnets.into_iter().map(|s| (s.id.clone(), s)));
         seen.look = look;
         Ok(seen)
-    }
-
-    fn keyed<'a>(&'a self, key: &'a str) -> Tagged<'a> {
-        Tagged { key: Some(key), ..Tagged::of(&self.deployment) }
     }
 
     fn of_life<'a>(&'a self, (node, life): &'a (String, String)) -> Tagged<'a> {
@@ -166,13 +172,6 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 
 async fn some<T>(asked: bool, read: impl Future<Output = Reply<Vec<T>>>) -> Reply<Vec<T>> {
     if asked { read.await } else { Ok(Vec::new()) }
-}
-
-async fn keyed<T>(key: &Option<String>, read: impl AsyncFn(&str) -> Reply<Vec<T>>) -> Reply<Vec<T>> {
-    match key {
-        Some(key) => read(key).await,
-        None => Ok(Vec::new()),
-    }
 }
 
 fn text(value: &Option<String>) -> &str {

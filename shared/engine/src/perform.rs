@@ -2,9 +2,10 @@
 
 use perennial_core::failure::{Class, Failure};
 use perennial_core::guard::{self, Verdict};
-use perennial_core::ids::{AllocationId, Resource};
+use perennial_core::ids::{AllocationId, Resource, VolumeId};
 use perennial_core::names::{Names, Purpose, TAG_PREFIX, Tagged, Tags, has_key, made_for};
-use perennial_core::step::{Outcome, SnapshotRequest, Step, Termination};
+use perennial_core::observation::SnapshotFacts;
+use perennial_core::step::{Outcome, PointRequest, Step, Termination};
 
 use crate::Engine;
 use crate::ports::{Bus, Clock, Ec2, Reply, Store};
@@ -25,7 +26,12 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             Step::KeepInterface { interface, attachment } => {
                 self.ec2.keep_interface(interface, attachment).await.map(|()| Outcome::Done)
             }
-            Step::Snapshot(request) => self.snapshot_once(request).await,
+            Step::Attach { volume, instance, device } => {
+                self.ec2.attach_volume(volume, instance, device).await.map(|()| Outcome::Done)
+            }
+            Step::CreateVolume(request) => self.ec2.create_volume(request).await.map(Outcome::Volume),
+            Step::Adopt { volume, tags } => self.adopt(volume, tags, names).await,
+            Step::Snapshot(request) => self.point_once(request).await,
             Step::RegisterImage(request) => self.ec2.register_image(request).await.map(Outcome::Image),
             Step::SetGroups { interface, groups } => {
                 self.ec2.set_groups(interface, groups).await.map(|()| Outcome::Done)
@@ -54,20 +60,42 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         outcome.unwrap_or_else(Outcome::Failed)
     }
 
-    /// Takes a snapshot unless one with its key exists: CreateSnapshot has no client token.
-    pub(crate) async fn snapshot_once(&self, request: &SnapshotRequest) -> Reply<Outcome> {
-        let same = |s: &perennial_core::observation::SnapshotFacts| {
-            s.own && s.volume == request.volume && has_key(&s.tags, &request.key)
+    /// Takes a recovery point unless one with its key exists: CreateSnapshot has no client token.
+    async fn point_once(&self, request: &PointRequest) -> Reply<Outcome> {
+        let same = |s: &SnapshotFacts| {
+            s.own && request.volumes().contains(&s.volume) && has_key(&s.tags, request.key())
         };
         // A plan for a final snapshot has just looked by its key, and judges what it finds more strictly.
-        if request.purpose != Purpose::Final {
-            let tagged = Tagged { key: Some(&request.key), ..Tagged::of(&self.deployment) };
-            let found = self.ec2.snapshots_tagged(&tagged).await?;
-            if let Some(facts) = found.into_iter().find(same) {
-                return Ok(Outcome::Snapshot(facts));
+        if request.purpose() != Purpose::Final {
+            let tagged = Tagged { keys: &[request.key()], ..Tagged::of(&self.deployment) };
+            let mut found = self.ec2.snapshots_tagged(&tagged).await?;
+            found.retain(same);
+            if !found.is_empty() {
+                return Ok(Outcome::Snapshots(found));
             }
         }
-        self.ec2.create_snapshot(request).await.map(Outcome::Snapshot)
+        self.take_point(request).await.map(Outcome::Snapshots)
+    }
+
+    /// Takes a recovery point.
+    pub(crate) async fn take_point(&self, request: &PointRequest) -> Reply<Vec<SnapshotFacts>> {
+        match request {
+            PointRequest::One(request) => self.ec2.create_snapshot(request).await.map(|taken| vec![taken]),
+            PointRequest::Set(request) => self.ec2.create_snapshots(request).await,
+        }
+    }
+
+    /// Puts our tags on a volume that nobody has put any on.
+    async fn adopt(&self, volume: &VolumeId, tags: &Tags, names: &Names<'_>) -> Reply<Outcome> {
+        let resource = Resource::Volume(volume.clone());
+        match self.tags_of(&resource).await? {
+            Some(now) if names.owns(&now) => Ok(Outcome::Done),
+            Some(now) if now.keys().any(|key| key.starts_with(TAG_PREFIX)) => {
+                Ok(Outcome::NotOurs("it carries tags of another node or deployment".to_owned()))
+            }
+            Some(_) => self.ec2.tag(&resource, tags).await.map(|()| Outcome::Done),
+            None => Ok(Outcome::Failed(gone(&resource))),
+        }
     }
 
     async fn terminate_ours(&self, termination: &Termination, names: &Names<'_>) -> Reply<Outcome> {
@@ -175,12 +203,13 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 self.ec2.untag(resource, &ours).await.map(|()| Outcome::Done)
             }
             Some(_) => Ok(Outcome::Done),
-            None => {
-                let what = format!("{resource} does not exist any more");
-                Ok(Outcome::Failed(Failure::new(Class::NotFound, "HandOver", "Gone", what)))
-            }
+            None => Ok(Outcome::Failed(gone(resource))),
         }
     }
+}
+
+fn gone(resource: &Resource) -> Failure {
+    Failure::new(Class::NotFound, "EC2:CreateTags", "Gone", format!("{resource} does not exist any more"))
 }
 
 fn refused(verdict: Verdict, call: &'static str) -> Outcome {

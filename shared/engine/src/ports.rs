@@ -22,7 +22,7 @@ use perennial_core::observation::{
 };
 use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
-use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
+use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 use serde_json::Value;
 
 /// What a call to the world answers.
@@ -58,8 +58,8 @@ pub trait Ec2 {
     async fn snapshots(&self, ids: &[SnapshotId]) -> Reply<Vec<SnapshotFacts>>;
     /// Own snapshots by their tags.
     async fn snapshots_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<SnapshotFacts>>;
-    /// Own snapshots of a volume.
-    async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>>;
+    /// Own snapshots of these volumes.
+    async fn snapshots_of(&self, volumes: &[VolumeId]) -> Reply<Vec<SnapshotFacts>>;
     /// Images by id, own or shared.
     async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>>;
     /// Own images by name.
@@ -91,8 +91,14 @@ pub trait Ec2 {
     async fn associate(&self, address: &AllocationId, interface: &InterfaceId, to: Ipv4Addr) -> Reply<()>;
     /// Ends an association of an Elastic IP address.
     async fn disassociate(&self, association: &str) -> Reply<()>;
+    /// Makes a volume from a snapshot; the same token never makes a second one.
+    async fn create_volume(&self, request: &VolumeRequest) -> Reply<VolumeFacts>;
+    /// Attaches a volume to an instance.
+    async fn attach_volume(&self, volume: &VolumeId, instance: &InstanceId, device: &str) -> Reply<()>;
     /// Takes a snapshot.
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts>;
+    /// Takes snapshots of volumes of one instance at one moment: of all of them, or of none.
+    async fn create_snapshots(&self, request: &SetRequest) -> Reply<Vec<SnapshotFacts>>;
     /// Registers an image; its name is unique.
     async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId>;
     /// Deletes a volume.

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::reader::{Reader, problem};
 use super::{
-    DesiredState, GroupPart, Launch, MarketPolicy, NetworkPolicy, NodeConfig, OnRebalance, Persist, Problem,
-    Retained, Retention, RootPolicy, TemplateRef, TemplateSpec,
+    DataMode, DataPolicy, DesiredState, GroupPart, Launch, MarketPolicy, NetworkPolicy, NodeConfig,
+    OnRebalance, Persist, Problem, Retained, Retention, RootPolicy, TemplateRef, TemplateSpec,
 };
 use crate::ids::{AllocationId, GroupName, ImageId, NodeName, SnapshotId, SubnetId};
 use crate::limits;
@@ -285,11 +285,11 @@ fn max_spot_price(reader: &mut Reader<'_>, market: MarketPolicy) -> Option<Strin
 }
 
 fn persist(mut reader: Reader<'_>, pools: &mut Pools, problems: &mut Vec<Problem>) -> Persist {
-    reader.not_yet(&["data"]);
     let root = reader.map("root").map(|root| root_policy(root, problems));
+    let data = reader.map("data").map(|data| data_policy(data, problems));
     let network = reader.map("network").map(|network| network_policy(network, pools, problems));
     reader.finish(problems);
-    Persist { root, network }
+    Persist { root, data, network }
 }
 
 fn network_policy(mut reader: Reader<'_>, pools: &mut Pools, problems: &mut Vec<Problem>) -> NetworkPolicy {
@@ -351,9 +351,30 @@ fn elastic_ip(reader: &mut Reader<'_>) -> Option<AllocationId> {
     allocation
 }
 
-fn root_policy(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> RootPolicy {
+/// How often snapshots are taken, and how many are kept.
+fn points(reader: &mut Reader<'_>) -> (jiff::SignedDuration, u32) {
     let every = reader.duration("snapshotEvery", limits::SNAPSHOT_EVERY_MIN, limits::SNAPSHOT_EVERY_MAX);
     let keep = reader.whole("keep", 1, limits::SNAPSHOTS_KEPT_MAX);
+    (every.unwrap_or(jiff::SignedDuration::from_mins(5)), keep.unwrap_or(3))
+}
+
+fn data_policy(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> DataPolicy {
+    let (snapshot_every, keep) = points(&mut reader);
+    let mode = match reader.text("mode", "a way to bring data volumes back") {
+        None | Some("reattach") => DataMode::Reattach,
+        Some("snapshot") => DataMode::Snapshot,
+        Some(other) => {
+            let remedy = "unknown way to bring data volumes back: write \"reattach\" or \"snapshot\"";
+            reader.refuse("mode", &Value::from(other), remedy);
+            DataMode::default()
+        }
+    };
+    reader.finish(problems);
+    DataPolicy { mode, snapshot_every, keep }
+}
+
+fn root_policy(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> RootPolicy {
+    let (snapshot_every, keep) = points(&mut reader);
     match reader.text("restore", "a way to restore") {
         None | Some("image") => {}
         Some("volume") => {
@@ -365,10 +386,7 @@ fn root_policy(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> RootPolic
         }
     }
     reader.finish(problems);
-    RootPolicy {
-        snapshot_every: every.unwrap_or(jiff::SignedDuration::from_mins(5)),
-        keep: keep.unwrap_or(3),
-    }
+    RootPolicy { snapshot_every, keep }
 }
 
 fn retention(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> Retention {

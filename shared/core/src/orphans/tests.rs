@@ -136,6 +136,7 @@ fn volume_facts(id: &str, cycle: u32, key: &str) -> VolumeFacts {
         state: VolumeState::Available,
         attached_to: Vec::new(),
         device: None,
+        multi_attach: false,
         shape: Default::default(),
         source: None,
         zone: "us-east-1a".into(),

@@ -14,7 +14,7 @@ use crate::observation::{
 };
 use crate::phase::{Illegal, Signal};
 use crate::record::{FinalSnapshot, Root, Superseded};
-use crate::step::Step;
+use crate::step::{PointRequest, Step};
 
 /// What stands between an ended instance and the next step.
 enum Held {
@@ -338,7 +338,7 @@ fn take_final(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u
         None => return missing_at_capture(draft, seen, root.volume_id.clone()),
     }
     let request = living::snapshot_request(draft, root.volume_id.clone(), Purpose::Final, attempt);
-    Ok(draft.act(Step::Snapshot(request)))
+    Ok(draft.act(Step::Snapshot(PointRequest::One(request))))
 }
 
 fn missing_at_capture(draft: &mut Draft<'_>, seen: &Observation, volume: VolumeId) -> Result<Then, Illegal> {

@@ -10,7 +10,7 @@ use crate::names::{Purpose, TAG_DEPLOYMENT, has_purpose};
 use crate::observation::{InstanceFacts, InstanceState, Observation, SnapshotState};
 use crate::phase::{Illegal, Signal};
 use crate::record::{Replacement, Root, Superseded};
-use crate::step::{SnapshotRequest, Step};
+use crate::step::{PointRequest, SnapshotRequest, Step};
 
 /// Writes down the root volume while the instance still shows it: a terminated one shows none. A root
 /// that was swapped by hand is followed once two reads have shown it.
@@ -287,9 +287,13 @@ pub(super) fn verdict(draft: &Draft<'_>, seen: &Observation, needless: &Supersed
     let names = draft.names();
     let purposes = needless.purposes();
     match needless {
-        Superseded::Volume(id) => seen.volumes.get(id).map(|it| guard::volume(&names, it, purposes)),
+        Superseded::Volume(id) | Superseded::DataVolume(id) => {
+            seen.volumes.get(id).map(|it| guard::volume(&names, it, purposes))
+        }
         Superseded::Image(id) => seen.images.get(id).map(|it| guard::image(&names, it, purposes)),
-        Superseded::Snapshot(id) => seen.snapshots.get(id).map(|it| guard::snapshot(&names, it, purposes)),
+        Superseded::Snapshot(id) | Superseded::DataSnapshot(id) => {
+            seen.snapshots.get(id).map(|it| guard::snapshot(&names, it, purposes))
+        }
     }
 }
 
@@ -297,8 +301,11 @@ pub(super) fn verdict(draft: &Draft<'_>, seen: &Observation, needless: &Supersed
 pub(crate) fn word(needless: &Superseded) -> String {
     match needless {
         Superseded::Volume(id) => format!("the superseded root volume {id}"),
+        Superseded::DataVolume(id) => format!("the superseded data volume {id}"),
         Superseded::Image(id) => format!("the superseded image {id}"),
-        Superseded::Snapshot(id) => format!("the superseded final snapshot {id}"),
+        Superseded::Snapshot(id) | Superseded::DataSnapshot(id) => {
+            format!("the superseded final snapshot {id}")
+        }
     }
 }
 
@@ -336,7 +343,7 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
         return Ok(wait);
     }
     if let Some(request) = warning(draft) {
-        return Ok(draft.act(Step::Snapshot(request)));
+        return Ok(draft.act(Step::Snapshot(PointRequest::One(request))));
     }
     Ok(draft.wait(limits::NEXT_TICK, "EC2 to take the instance back"))
 }

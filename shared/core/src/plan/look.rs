@@ -151,10 +151,12 @@ fn resting(record: &Record, look: &mut Look) {
 fn needless(record: &Record, look: &mut Look) {
     for needless in record.needless() {
         match needless {
-            Superseded::Volume(id) if record.phase == Phase::Running => look.volumes.push(id),
-            Superseded::Volume(_) => {}
+            Superseded::Volume(id) | Superseded::DataVolume(id) if record.phase == Phase::Running => {
+                look.volumes.push(id);
+            }
+            Superseded::Volume(_) | Superseded::DataVolume(_) => {}
             Superseded::Image(id) => look.images.push(id),
-            Superseded::Snapshot(id) => look.snapshots.push(id),
+            Superseded::Snapshot(id) | Superseded::DataSnapshot(id) => look.snapshots.push(id),
         }
     }
 }
@@ -167,9 +169,9 @@ fn purging(record: &Record, look: &mut Look) {
     look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
     for known in record.needless() {
         match known {
-            Superseded::Volume(id) => look.volumes.push(id),
+            Superseded::Volume(id) | Superseded::DataVolume(id) => look.volumes.push(id),
             Superseded::Image(id) => look.images.push(id),
-            Superseded::Snapshot(id) => look.snapshots.push(id),
+            Superseded::Snapshot(id) | Superseded::DataSnapshot(id) => look.snapshots.push(id),
         }
     }
 }
@@ -181,7 +183,7 @@ fn running(record: &Record, look: &mut Look) {
         return;
     }
     look.status_of = record.instance.as_ref().map(|i| i.id.clone());
-    look.snapshots_of = record.root.as_ref().map(|r| r.volume_id.clone());
+    look.snapshots_of.extend(record.root.iter().map(|r| r.volume_id.clone()));
     needless(record, look);
 }
 
@@ -191,11 +193,11 @@ fn releasing(record: &Record, deployment: &str, look: &mut Look) {
         Some(root) => {
             look.volumes.push(root.volume_id.clone());
             if root.missing_since.is_some() {
-                look.snapshots_of = Some(root.volume_id.clone());
+                look.snapshots_of.push(root.volume_id.clone());
             }
             // Likely needed at once: whether the final snapshot was taken before a crash.
             if record.config().persist.root.is_some() {
-                look.snapshot_key = Some(record.names(deployment).last(record.cycle, &root.volume_id, 1));
+                look.snapshot_keys.push(record.names(deployment).last(record.cycle, &root.volume_id, 1));
             }
         }
         None => {
@@ -216,7 +218,7 @@ fn capturing(record: &Record, deployment: &str, look: &mut Look) {
         Some(id) => look.snapshots.push(id),
         None => {
             let attempt = last.map_or(1, |f| f.attempt);
-            look.snapshot_key = Some(record.names(deployment).last(record.cycle, &root.volume_id, attempt));
+            look.snapshot_keys.push(record.names(deployment).last(record.cycle, &root.volume_id, attempt));
         }
     }
 }

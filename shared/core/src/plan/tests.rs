@@ -87,6 +87,7 @@ fn instance(state: InstanceState) -> InstanceFacts {
             device: "/dev/xvda".into(),
             volume: VolumeId::new("vol-1"),
             delete_on_termination: false,
+            attaching: false,
         }],
         interfaces: Vec::new(),
         client_token: None,
@@ -116,6 +117,7 @@ fn volume(state: VolumeState) -> VolumeFacts {
         state,
         attached_to: Vec::new(),
         device: None,
+        multi_attach: false,
         shape: VolumeShape { size_gib: 8, volume_type: "gp3".into(), ..VolumeShape::default() },
         source: None,
         zone: "us-east-1a".into(),
@@ -245,7 +247,7 @@ fn capturing() -> Plan {
 fn captured() -> Record {
     let plan = capturing();
     let taken = snapshot("snap-1", SnapshotState::Pending, 101, tags(Purpose::Final, 1, "f"));
-    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken), scope(102));
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshots(vec![taken]), scope(102));
     let plan = decide(record, 110, kept);
     let (record, _) =
         absorb(plan.record.clone(), step(&plan), &Outcome::Image(ImageId::new("ami-n")), scope(111));

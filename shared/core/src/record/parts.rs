@@ -214,14 +214,18 @@ pub struct NodeImage {
 
 /// Something to be deleted once its successor is proven, in the order of the kinds below.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "kind", content = "id")]
+#[serde(rename_all = "camelCase", tag = "kind", content = "id")]
 pub enum Superseded {
     /// The root volume of an earlier cycle.
     Volume(VolumeId),
+    /// A data volume that another one was made in place of.
+    DataVolume(VolumeId),
     /// A node image.
     Image(ImageId),
     /// The final snapshot behind a node image.
     Snapshot(SnapshotId),
+    /// A final snapshot of a data volume.
+    DataSnapshot(SnapshotId),
 }
 
 impl Superseded {
@@ -229,17 +233,26 @@ impl Superseded {
     pub fn purposes(&self) -> &'static [Purpose] {
         match self {
             Self::Volume(_) => &[Purpose::Root],
+            Self::DataVolume(_) => &Purpose::VOLUMES,
             Self::Image(_) => &[Purpose::Image],
-            Self::Snapshot(_) => &[Purpose::Final],
+            Self::Snapshot(_) | Self::DataSnapshot(_) => &[Purpose::Final],
         }
     }
 
     /// The same as a resource.
     pub fn resource(&self) -> Resource {
         match self.clone() {
-            Self::Volume(id) => Resource::Volume(id),
+            Self::Volume(id) | Self::DataVolume(id) => Resource::Volume(id),
             Self::Image(id) => Resource::Image(id),
-            Self::Snapshot(id) => Resource::Snapshot(id),
+            Self::Snapshot(id) | Self::DataSnapshot(id) => Resource::Snapshot(id),
+        }
+    }
+
+    /// Whether it is of a data volume, which has a descent of its own.
+    pub fn is_data(&self) -> bool {
+        match self {
+            Self::DataVolume(_) | Self::DataSnapshot(_) => true,
+            Self::Volume(_) | Self::Image(_) | Self::Snapshot(_) => false,
         }
     }
 }

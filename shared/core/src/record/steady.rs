@@ -31,10 +31,22 @@ pub struct Steady {
     pub volume: VolumeId,
     /// Device name of the root.
     pub device: String,
-    /// How often the root is snapshotted; absent without root persistence.
+    /// Whether the root is not kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rootless: bool,
+    /// Whether data volumes are kept, and so any that appears is to be looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_data: bool,
+    /// The data volumes that are on its instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<SteadyVolume>,
+    /// Volumes on its instance that do not come back with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<VolumeId>,
+    /// How often what is kept is snapshotted; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::config::optional_duration")]
     pub snapshot_every: Option<jiff::SignedDuration>,
-    /// How many completed snapshots are kept.
+    /// How many complete recovery points are kept.
     pub keep: u32,
     /// The kept interface, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +62,28 @@ pub struct Steady {
     pub tags: Tags,
 }
 
+/// A data volume of a running node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SteadyVolume {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its device name.
+    pub device: String,
+    /// Whether it still lacks our tags: then no snapshot of it is allowed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untagged: bool,
+}
+
+impl Steady {
+    /// The volumes whose snapshots make a recovery point, with their device names; the root first.
+    pub fn secured(&self) -> impl Iterator<Item = (&VolumeId, &str)> {
+        let root = (!self.rootless).then_some((&self.volume, self.device.as_str()));
+        let data = self.data.iter().filter(|it| !it.untagged).map(|it| (&it.volume, it.device.as_str()));
+        root.into_iter().chain(data)
+    }
+}
+
 impl Record {
     /// What the snapshot pass needs of a running node; projected into the work index.
     pub fn steady(&self) -> Option<Steady> {
@@ -57,7 +91,9 @@ impl Record {
         if self.phase != Phase::Running {
             return None;
         }
-        let policy = self.config().persist.root.as_ref();
+        let persist = &self.config().persist;
+        let points = persist.points();
+        let attached = self.data.iter().filter(|it| it.attached && persist.data.is_some());
         Some(Steady {
             schema_version: self.schema_version,
             node: self.name.clone(),
@@ -67,8 +103,18 @@ impl Record {
             instance: instance.id.clone(),
             volume: root.volume_id.clone(),
             device: root.device_name.clone(),
-            snapshot_every: policy.map(|p| p.snapshot_every),
-            keep: policy.map_or(0, |p| p.keep),
+            rootless: persist.root.is_none(),
+            keeps_data: persist.data.is_some(),
+            data: attached
+                .map(|it| SteadyVolume {
+                    volume: it.volume_id.clone(),
+                    device: it.device_name.clone(),
+                    untagged: it.untagged,
+                })
+                .collect(),
+            left_alone: self.left_alone.iter().map(|it| it.volume_id.clone()).collect(),
+            snapshot_every: points.map(|points| points.every),
+            keep: points.map_or(0, |points| points.keep),
             kept_interface: self.network.as_ref().map(|n| n.eni_id.clone()),
             public_ip: self.network.as_ref().and_then(|n| n.elastic_ip.as_ref()).map(|it| it.public_ip),
             suspend: self.config().suspend,

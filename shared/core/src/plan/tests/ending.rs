@@ -37,7 +37,7 @@ fn the_final_snapshot_waits_until_the_volume_is_free() {
     assert_eq!(late.record.blocked.as_ref().unwrap().code, "not-released");
     assert!(late.record.work_at.is_some());
     let free = capturing();
-    assert!(matches!(step(&free), Step::Snapshot(request) if request.purpose == Purpose::Final));
+    assert!(matches!(step(&free), Step::Snapshot(request) if request.purpose() == Purpose::Final));
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn a_snapshot_under_the_final_key_is_adopted_only_if_it_proves_to_be_the_final_o
     let free = |seen: &mut Observation| {
         seen.volumes.insert(VolumeId::new("vol-1"), volume(VolumeState::Available));
     };
-    let good = snapshot("snap-1", SnapshotState::Pending, 101, request.tags.clone());
+    let good = snapshot("snap-1", SnapshotState::Pending, 101, request.tags().clone());
     let adopt = |facts: SnapshotFacts| {
         decide(plan.record.clone(), 110, |seen| {
             free(seen);
             // The account answers a look by key with what carries that key.
-            if seen.look.snapshot_key.as_deref() == Some(&request.key)
+            if seen.look.snapshot_keys.iter().any(|key| key == request.key())
                 || seen.look.snapshots.contains(&facts.id)
             {
                 seen.snapshots.insert(facts.id.clone(), facts.clone());
@@ -77,7 +77,7 @@ fn a_snapshot_under_the_final_key_is_adopted_only_if_it_proves_to_be_the_final_o
     ] {
         let plan = adopt(bad);
         assert_eq!(plan.record.finals[0].attempt, 2, "left alone, and taken again under another key");
-        assert!(matches!(step(&plan), Step::Snapshot(again) if again.key != request.key));
+        assert!(matches!(step(&plan), Step::Snapshot(again) if again.key() != request.key()));
     }
 }
 
@@ -85,7 +85,8 @@ fn a_snapshot_under_the_final_key_is_adopted_only_if_it_proves_to_be_the_final_o
 fn a_failed_final_snapshot_is_taken_again_and_a_lost_root_is_never_papered_over() {
     let plan = capturing();
     let taken = snapshot("snap-1", SnapshotState::Pending, 101, Tags::new());
-    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken.clone()), scope(102));
+    let (record, _) =
+        absorb(plan.record.clone(), step(&plan), &Outcome::Snapshots(vec![taken.clone()]), scope(102));
     let failed = decide(record, 110, |seen| {
         seen.volumes.insert(VolumeId::new("vol-1"), volume(VolumeState::Available));
         if seen.look.snapshots.contains(&taken.id) {
@@ -102,7 +103,7 @@ fn a_failed_final_snapshot_is_taken_again_and_a_lost_root_is_never_papered_over(
     assert_eq!(step(&clearing), &Step::Delete(Superseded::Snapshot(taken.id)), "it counts against the limit");
     let (record, _) = absorb(clearing.record.clone(), step(&clearing), &Outcome::Done, scope(172));
     let again = decide(record, 173, free);
-    assert!(matches!(step(&again), Step::Snapshot(request) if request.purpose == Purpose::Final));
+    assert!(matches!(step(&again), Step::Snapshot(request) if request.purpose() == Purpose::Final));
 
     let ended = |seen: &mut Observation| {
         world(seen);
@@ -121,7 +122,8 @@ fn a_failed_final_snapshot_is_taken_again_and_a_lost_root_is_never_papered_over(
 fn an_image_that_would_be_billed_otherwise_blocks() {
     let plan = capturing();
     let taken = snapshot("snap-1", SnapshotState::Pending, 101, Tags::new());
-    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken.clone()), scope(102));
+    let (record, _) =
+        absorb(plan.record.clone(), step(&plan), &Outcome::Snapshots(vec![taken.clone()]), scope(102));
     let complete = |seen: &mut Observation| {
         let done = SnapshotFacts { state: SnapshotState::Completed, ..taken.clone() };
         seen.snapshots.insert(done.id.clone(), done);

@@ -96,7 +96,7 @@ fn an_instance_that_lived_unseen_is_captured_by_the_key_of_its_volume() {
     let plan = decide(waiting.record, 60 + 601, &left);
     assert_eq!(plan.record.phase, Phase::Capturing);
     let Step::Snapshot(request) = step(&plan) else { panic!("{:?}", plan.then) };
-    assert_eq!((request.volume.as_str(), request.purpose), ("vol-1", Purpose::Final));
+    assert_eq!((request.volumes()[0].as_str(), request.purpose()), ("vol-1", Purpose::Final));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn the_root_of_an_unseen_instance_is_known_though_its_image_was_deregistered_mea
     let waiting = decide(record, 260, &left);
     let plan = decide(waiting.record, 260 + 601, &left);
     let Step::Snapshot(request) = step(&plan) else { panic!("{:?}", plan.then) };
-    assert_eq!((request.volume.as_str(), request.purpose), ("vol-2", Purpose::Final));
+    assert_eq!((request.volumes()[0].as_str(), request.purpose()), ("vol-2", Purpose::Final));
     assert_eq!(plan.record.root.unwrap().device_name, "/dev/xvda");
 }
 

@@ -26,7 +26,7 @@ fn a_notice_brings_one_warning_snapshot_and_a_spared_instance_goes_on() {
     };
     let plan = decide(noticed, 201, alive);
     let warning = step(&plan).clone();
-    assert!(matches!(&warning, Step::Snapshot(request) if request.purpose == Purpose::Warning));
+    assert!(matches!(&warning, Step::Snapshot(request) if request.purpose() == Purpose::Warning));
     let soon = fail(plan.record.clone(), &warning, Class::NotYet, 202);
     let waiting = decide(soon, 203, alive);
     assert!(matches!(&waiting.then, Then::Wait(wait) if wait.poll == Poll::Yes));

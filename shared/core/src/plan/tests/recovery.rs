@@ -41,7 +41,7 @@ fn a_lost_snapshot_is_taken_again_from_its_volume() {
     for goal in [DesiredState::Running, DesiredState::Paused] {
         let plan = missing(goal, without(true, true, false));
         let Step::Snapshot(request) = step(&plan) else { panic!("{:?}", plan.then) };
-        assert_eq!((request.volume.as_str(), request.purpose), ("vol-1", Purpose::Final));
+        assert_eq!((request.volumes()[0].as_str(), request.purpose()), ("vol-1", Purpose::Final));
         assert_eq!(plan.record.phase, Phase::Capturing);
     }
 }
@@ -89,7 +89,7 @@ fn a_volume_that_comes_back_is_captured_without_asking() {
     let record = missing(DesiredState::Running, without(true, true, true)).record;
     assert!(record.lost.is_some());
     let plan = decide(record, 1200, without(true, true, false));
-    assert!(matches!(step(&plan), Step::Snapshot(request) if request.volume.as_str() == "vol-1"));
+    assert!(matches!(step(&plan), Step::Snapshot(request) if request.volumes()[0].as_str() == "vol-1"));
 }
 
 #[test]
@@ -106,14 +106,14 @@ fn a_node_with_lost_data_can_be_given_up_and_still_waits_for_the_word_when_it_is
 fn a_snapshot_deleted_before_its_image_is_made_is_taken_again() {
     let plan = capturing();
     let taken = snapshot("snap-1", SnapshotState::Pending, 101, tags(Purpose::Final, 1, "f"));
-    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken), scope(102));
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshots(vec![taken]), scope(102));
     let plan = decide(record, 110, kept);
     assert!(matches!(step(&plan), Step::RegisterImage(_)));
     let gone = without(true, true, false);
     let first = decide(plan.record, 120, &gone);
     assert!(matches!(first.then, Then::Wait(_)));
     let again = decide(first.record, 120 + 601, &gone);
-    assert!(matches!(step(&again), Step::Snapshot(request) if request.volume.as_str() == "vol-1"));
+    assert!(matches!(step(&again), Step::Snapshot(request) if request.volumes()[0].as_str() == "vol-1"));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_word_about_one_loss_does_not_answer_the_next() {
 fn a_node_whose_image_is_refused_can_be_deallocated_and_is_captured_when_it_is_wanted_back() {
     let plan = capturing();
     let taken = snapshot("snap-1", SnapshotState::Pending, 101, tags(Purpose::Final, 1, "f"));
-    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshot(taken), scope(102));
+    let (record, _) = absorb(plan.record.clone(), step(&plan), &Outcome::Snapshots(vec![taken]), scope(102));
     let mut record = wants(record, DesiredState::Deallocated);
     for n in 0..50 {
         let plan = decide(record, 200 + n * 400, |seen| {
