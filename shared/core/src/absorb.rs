@@ -80,6 +80,7 @@ fn not_ours(draft: &mut Draft<'_>, step: &Step, why: &str) {
             draft.let_go(needless, why);
             draft.unblock();
         }
+        Step::Adopt { volume, .. } => data::not_adopted(draft, volume, why),
         // The next look by tags leaves it out.
         Step::Prune(_) | Step::Purge(_) | Step::HandOver(_) | Step::Tag { .. } => {
             draft.note(format!("{} was not done: {why}", step.name()));
@@ -171,6 +172,11 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             data::handed_over(draft, resource);
         }
         Step::Associate { .. } | Step::Disassociate { .. } => address_failed(draft, step, failure),
+        Step::CreateVolume(request) if matches!(failure.class, Class::TokenMismatch | Class::TokenSpent) => {
+            draft.note(format!("{failure}: another token is used"));
+            data::token_spent(draft, &request.device);
+            pause(draft, limits::NOT_YET_REST);
+        }
         Step::CreateInterface(_) if failure.class == Class::NextRung => {
             draft.note(format!("another subnet: {failure}"));
             draft.record.subnets_tried += 1;
@@ -178,7 +184,7 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
         }
         Step::FreeAddress { .. } if failure.class == Class::NotFound => interface::forget(draft),
         Step::Terminate(_) | Step::Prune(_) | Step::Purge(_) if failure.class == Class::NotFound => {}
-        Step::Delete(_) | Step::Prune(_) | Step::FreeAddress { .. } => {
+        Step::Delete(_) | Step::Prune(_) | Step::FreeAddress { .. } | Step::Adopt { .. } => {
             // Nothing waits for this, least of all what keeps data safe.
             let not_before = draft.record.not_before;
             rest_or_block(draft, step, failure);

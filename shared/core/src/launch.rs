@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::DataMode;
 use crate::ids::{ImageId, InterfaceId, SubnetId};
 use crate::names::{Purpose, Tags, choose};
 use crate::observation::{ImageFacts, ImageState, Observation, VolumeShape};
@@ -260,6 +261,56 @@ pub fn subnets_for(record: &Record, template: &TemplateFacts) -> Vec<SubnetId> {
     subnets
 }
 
+/// Where a node can be launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// In this zone alone: something of it that is kept is there.
+    In(String),
+    /// Wherever it has subnets.
+    Anywhere,
+    /// Not in this zone any more, though its data volumes are there: it has no subnet in it.
+    Left(String),
+}
+
+impl Home {
+    /// Whether what is in this zone can stay where it is.
+    pub fn is_in(&self, zone: &str) -> bool {
+        match self {
+            Self::In(home) => home == zone,
+            Self::Anywhere => true,
+            Self::Left(_) => false,
+        }
+    }
+
+    /// Whether the node can be launched in this zone.
+    pub fn admits(&self, zone: &str) -> bool {
+        match self {
+            Self::In(home) => home == zone,
+            Self::Anywhere | Self::Left(_) => true,
+        }
+    }
+}
+
+/// The zone rule: a node is bound to the zone of its kept interface, or of any data volume that is to be attached
+/// again and exists. From the latter it moves only when its subnets exclude that zone.
+pub fn home(record: &Record, seen: &Observation) -> Home {
+    if let Some(network) = &record.network {
+        return Home::In(network.zone.clone());
+    }
+    let mode = record.config().persist.data.as_ref().map(|data| data.mode);
+    let is_there = |id| seen.volumes.get(id).filter(|it| !it.is_lost());
+    let bound = record.data.iter().find_map(|it| is_there(&it.volume_id));
+    let Some(volume) = bound.filter(|_| mode == Some(DataMode::Reattach)) else { return Home::Anywhere };
+    let subnets = seen.template.iter().flat_map(|template| subnets_for(record, template));
+    let mut zones = subnets.filter_map(|id| seen.subnets.get(&id)).map(|subnet| &subnet.zone).peekable();
+    // Without having seen the subnets nobody knows better.
+    if zones.peek().is_none() || zones.any(|zone| *zone == volume.zone) {
+        Home::In(volume.zone.clone())
+    } else {
+        Home::Left(volume.zone.clone())
+    }
+}
+
 /// All rungs in order: a cheaper market before a dearer one, in it the preferred type first, and each
 /// type in every place before the next.
 pub fn ladder(record: &Record, template: &TemplateFacts) -> Vec<Rung> {
@@ -323,7 +374,9 @@ pub fn resolve(
             remedy: "use an EBS-backed image".to_owned(),
         });
     }
-    let rungs = ladder(record, template);
+    let mut rungs = ladder(record, template);
+    let home = home(record, seen);
+    rungs.retain(|rung| seen.subnets.get(&rung.subnet).is_none_or(|subnet| home.admits(&subnet.zone)));
     if rungs.is_empty() {
         return Err(Obstacle {
             code: "launch-incomplete",
@@ -386,6 +439,10 @@ fn request(
 /// root's shape is what the last root volume had, not what the template once said.
 fn devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -> Vec<Device> {
     let mut devices = template.devices.clone();
+    if record.config().persist.data.is_some() {
+        devices.retain(|device| device.device_name == image.root_device);
+        devices.extend(data_devices(record, template, image));
+    }
     let at = match devices.iter().position(|d| d.device_name == image.root_device) {
         Some(at) => at,
         None => {
@@ -405,10 +462,55 @@ fn devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -> Vec
     devices
 }
 
+/// The devices beside the root of a node that keeps its data volumes. Template and image say what the first
+/// instance has; from then on it is what the last one had.
+fn data_devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -> Vec<Device> {
+    let is_root = |name: &str| name == image.root_device;
+    let said = template.devices.iter().filter(|device| !is_root(&device.device_name));
+    let mapped = image.devices.iter().filter(|name| !is_root(name));
+    let plain = |name: &String| Device { device_name: name.clone(), ..Device::default() };
+    if !record.data_known {
+        let is_said = |name: &&String| template.devices.iter().any(|device| device.device_name == **name);
+        let kept = |device: Device| match device.virtual_name.is_some() || device.omit {
+            true => device,
+            false => Device { delete_on_termination: Some(false), ..device },
+        };
+        let mapped = mapped.filter(|name| !is_said(name)).map(plain);
+        return said.cloned().chain(mapped).map(kept).collect();
+    }
+    // Instance stores are new with every instance, and so the template's.
+    let mut devices: Vec<Device> = said.filter(|device| device.virtual_name.is_some()).cloned().collect();
+    let mode = record.config().persist.data.as_ref().map(|data| data.mode);
+    let made = record.data.iter().filter(|it| mode == Some(DataMode::Snapshot) && !is_root(&it.device_name));
+    devices.extend(made.filter_map(|it| {
+        let size_gib = if it.restore.is_some() { 0 } else { it.shape.size_gib };
+        Some(Device {
+            device_name: it.device_name.clone(),
+            snapshot_id: Some(it.point()?.to_string()),
+            delete_on_termination: Some(false),
+            ..shaped(&VolumeShape { size_gib, ..it.shape.clone() })
+        })
+    }));
+    let free = |name: &&String| !devices.iter().any(|device| device.device_name == **name);
+    let omitted: Vec<Device> = mapped.filter(free).map(|name| Device { omit: true, ..plain(name) }).collect();
+    devices.extend(omitted);
+    devices
+}
+
+/// The data volumes that a launch is to make.
+pub fn mapped(request: &LaunchRequest, root_device: &str) -> Vec<Device> {
+    let is_made =
+        |device: &&Device| device.device_name != root_device && !device.omit && device.virtual_name.is_none();
+    request.devices.iter().filter(is_made).cloned().collect()
+}
+
 fn last_shape(record: &Record) -> Device {
-    let Some(VolumeShape { size_gib, volume_type, iops, throughput, .. }) = record.root_shape.clone() else {
-        return Device::default();
-    };
+    record.root_shape.as_ref().map(shaped).unwrap_or_default()
+}
+
+/// Size and performance as a launch asks for them.
+fn shaped(shape: &VolumeShape) -> Device {
+    let VolumeShape { size_gib, volume_type, iops, throughput, .. } = shape.clone();
     // Encryption and key are the snapshot's and cannot be said again here.
     Device {
         // None of its own if it is restored from a snapshot of unknown size: then the snapshot's counts.

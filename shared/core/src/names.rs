@@ -178,9 +178,9 @@ impl Names<'_> {
         self.key("interface", &[&attempt.to_string(), lost])
     }
 
-    /// Client token of a data volume made from a snapshot for this device, and the key on it.
-    pub fn volume(&self, device: &str, snapshot: &SnapshotId, attempt: u32) -> String {
-        self.key("volume", &[device, snapshot.as_str(), &attempt.to_string()])
+    /// Client token of a data volume made from a snapshot for this device in this zone, and the key on it.
+    pub fn volume(&self, device: &str, snapshot: &SnapshotId, zone: &str, attempt: u32) -> String {
+        self.key("volume", &[device, snapshot.as_str(), zone, &attempt.to_string()])
     }
 
     /// Key of the snapshot, or of the set of them, taken at an interruption notice; of a set with its first

@@ -182,6 +182,13 @@ pub struct VolumeFacts {
     pub tags: Tags,
 }
 
+impl VolumeFacts {
+    /// Whether nothing on it can be read any more.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, VolumeState::Deleting | VolumeState::Error)
+    }
+}
+
 /// Size, type and performance of a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -190,9 +190,12 @@ fn is_named(record: &Record, resource: &Resource) -> bool {
     let volumes = record.lost.iter().map(|lost| lost.volume_id.as_str());
     let volumes = volumes.chain(record.finals.iter().map(|last| last.volume_id.as_str()));
     let swapped = record.root.iter().filter_map(|root| root.replaced_by.as_ref());
-    let mut volumes = volumes.chain(swapped.map(|new| new.volume_id.as_str()));
-    let failed = record.finals.iter().filter_map(|last| last.failed.as_ref());
+    let volumes = volumes.chain(swapped.map(|new| new.volume_id.as_str()));
+    let mut volumes = volumes.chain(record.sighted.iter().map(|it| it.volume_id.as_str()));
+    let data = record.data.iter().filter_map(|it| it.last.as_ref());
+    let failed = record.finals.iter().chain(data).filter_map(|last| last.failed.as_ref());
     let chosen = record.image.iter().map(|image| &image.snapshot_id).chain(&record.restore);
+    let chosen = chosen.chain(record.data.iter().filter_map(|it| it.restore.as_ref()));
     let mut snapshots = failed.chain(chosen).map(crate::ids::SnapshotId::as_str);
     record.resources().contains(resource.id())
         || record.aside.contains(resource)

@@ -64,6 +64,10 @@ pub enum Signal {
     ReleasedBare,
     /// All final snapshots are complete.
     Captured,
+    /// The same, and none of them is the root's.
+    CapturedBare,
+    /// Data volumes must be captured before their node is launched or rests.
+    CaptureNeeded,
     /// The node image can be launched.
     Imaged,
     /// The node image is gone; the final snapshot behind it is not.
@@ -100,7 +104,7 @@ pub struct Illegal {
 
 impl Signal {
     /// All signals, in the order of a life.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Accepted,
         Self::Up,
         Self::Secured,
@@ -112,6 +116,8 @@ impl Signal {
         Self::Released,
         Self::ReleasedBare,
         Self::Captured,
+        Self::CapturedBare,
+        Self::CaptureNeeded,
         Self::Imaged,
         Self::ImageLost,
         Self::SnapshotLost,
@@ -142,6 +148,8 @@ impl Signal {
             Self::Released => (&[P::Releasing], P::Capturing),
             Self::ReleasedBare => (&[P::Releasing], P::Launching),
             Self::Captured => (&[P::Capturing], P::Imaging),
+            Self::CapturedBare => (&[P::Capturing], P::Launching),
+            Self::CaptureNeeded => (&[P::Launching, P::Paused], P::Capturing),
             Self::Imaged => (&[P::Imaging], P::Launching),
             Self::ImageLost => (&[P::Launching, P::Paused], P::Imaging),
             Self::SnapshotLost => (&[P::Launching, P::Paused], P::Capturing),

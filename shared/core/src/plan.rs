@@ -4,9 +4,10 @@
 //! three things: a step to take, another look, or a wait. It never takes a step itself, never reads a
 //! clock, and decides the same from the same.
 
+mod capturing;
 pub(crate) mod data;
 pub(crate) mod elastic_ip;
-mod ending;
+pub(crate) mod ending;
 mod imaging;
 pub(crate) mod interface;
 mod launching;
@@ -116,7 +117,7 @@ pub fn plan(record: Record, seen: &Observation, scope: Scope<'_>) -> Result<Plan
             Phase::Running => living::running(&mut draft, seen)?,
             Phase::Interrupting => living::interrupting(&mut draft, seen)?,
             Phase::Releasing => ending::releasing(&mut draft, seen)?,
-            Phase::Capturing => ending::capturing(&mut draft, seen)?,
+            Phase::Capturing => capturing::capturing(&mut draft, seen)?,
             Phase::Imaging => imaging::imaging(&mut draft, seen)?,
             Phase::Stopping => stopping::stopping(&mut draft, seen)?,
             Phase::Paused => resting::paused(&mut draft, seen)?,
@@ -260,6 +261,7 @@ impl<'a> Draft<'a> {
         let stays = self.record.blocked.as_ref().is_some_and(|blocked| {
             (blocked.code == UNCONFIRMED && is_absent)
                 || (elastic_ip::is_mark(&blocked.code) && elastic_ip::counts_in(phase))
+                || data::is_mark(&self.record, &blocked.code)
         });
         if !stays {
             self.lift();
@@ -359,15 +361,23 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Keeps everything that is superseded, and what the present cycle was launched from, until the life
-    /// ends: the next instance does not descend from it.
+    /// Keeps everything of the root that is superseded, and what the present cycle was launched from, until the
+    /// life ends: the next instance does not descend from it.
     pub(crate) fn set_all_aside(&mut self, why: &str) {
-        for needless in self.record.needless() {
+        for needless in self.record.needless().iter().filter(|it| !it.is_data()) {
             self.set_aside(needless.resource(), why);
         }
-        self.record.superseded.clear();
+        self.record.superseded.retain(Superseded::is_data);
         self.record.image = None;
         self.record.finals.clear();
+    }
+
+    /// Keeps everything of data volumes that is superseded until the life ends.
+    pub(crate) fn set_data_aside(&mut self, why: &str) {
+        for needless in self.record.needless().iter().filter(|it| it.is_data()) {
+            self.set_aside(needless.resource(), why);
+        }
+        self.record.superseded.retain(|it| !it.is_data());
     }
 
     /// Whether an instance from this image descends from the node's last root. If it does not, a new
@@ -422,6 +432,13 @@ impl<'a> Draft<'a> {
                 record.root_shape = Some(root.shape.clone());
             }
         }
+        for entry in &mut record.data {
+            (entry.attached, entry.detached_since) = (false, None);
+            record.superseded.extend(entry.made.take().map(Superseded::DataVolume));
+        }
+        record.mapped.clear();
+        record.sighted.clear();
+        record.left_alone.clear();
         record.cycle += 1;
         record.instance = None;
         record.root = None;
@@ -438,6 +455,10 @@ impl<'a> Draft<'a> {
         let was_up = matches!(self.record.phase, Phase::Attaching | Phase::Running);
         if let Some(facts) = facts {
             living::note_root(self, facts);
+        }
+        if let Some(root) = self.record.root.as_mut() {
+            // That the instance did not show it says nothing about the volume.
+            root.missing_since = None;
         }
         if let Some(instance) = self.record.instance.as_mut() {
             instance.ended_at.get_or_insert(now);

@@ -339,7 +339,12 @@ impl Record {
         }
         self.superseded.retain(|s| s != gone);
         match gone {
-            Superseded::Volume(_) | Superseded::DataVolume(_) | Superseded::DataSnapshot(_) => {}
+            Superseded::Volume(_) | Superseded::DataVolume(_) => {}
+            Superseded::DataSnapshot(id) => {
+                for last in self.data.iter_mut().filter_map(|it| it.last.as_mut()) {
+                    last.failed = last.failed.take().filter(|failed| failed != id);
+                }
+            }
             Superseded::Image(id) => self.image = self.image.take().filter(|i| i.id.as_ref() != Some(id)),
             Superseded::Snapshot(id) => {
                 self.finals.retain(|f| f.snapshot_id.as_ref() != Some(id));

@@ -110,8 +110,11 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         };
         let ids = [instance.clone()];
         let extra = Tagged { purposes: &[Purpose::Rebalance], ..Tagged::of(&self.deployment) };
-        let (instances, snapshots, extra) =
-            join!(self.ec2.instances(&ids), self.ec2.snapshots_of(std::slice::from_ref(volume)), self.ec2.snapshots_tagged(&extra));
+        let (instances, snapshots, extra) = join!(
+            self.ec2.instances(&ids),
+            self.ec2.snapshots_of(std::slice::from_ref(volume)),
+            self.ec2.snapshots_tagged(&extra)
+        );
         if rebalance::is_crowded(&extra?, self.clock.now()) {
             return Ok(Err("many others have just got one, and notices may follow"));
         }

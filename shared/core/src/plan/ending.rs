@@ -1,25 +1,24 @@
-//! After the instance: wait until it let go, then take the final snapshot.
+//! After the instance: wait until it let go of everything that is kept.
 //!
 //! Nothing here deletes anything, and nothing goes back: what was lost is said, never papered over with
 //! an older recovery point.
 
 use jiff::Timestamp;
 
-use super::{Alive, Draft, Then, alive, elastic_ip, interface, living, recovery};
+use super::{Alive, Draft, Then, alive, data, interface, recovery};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
-use crate::names::{Purpose, TAG_CYCLE, has_key, has_purpose};
-use crate::observation::{
-    InstanceState, InterfaceState, Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
-};
+use crate::names::has_key;
+use crate::observation::{InstanceState, InterfaceState, Observation, VolumeFacts, VolumeState};
 use crate::phase::{Illegal, Signal};
-use crate::record::{FinalSnapshot, Root, Superseded};
-use crate::step::{PointRequest, Step};
+use crate::record::Root;
 
 /// What stands between an ended instance and the next step.
-enum Held {
+pub(super) enum Held {
     /// Nothing.
     Free,
+    /// Something else that comes first.
+    Next(Then),
     /// Something that passes by itself within seconds.
     Soon(String),
     /// Something that an event or the tick will tell of.
@@ -40,6 +39,9 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         held = root_held(draft, seen);
     }
     if matches!(held, Held::Free) {
+        held = data::held(draft, seen);
+    }
+    if matches!(held, Held::Free) {
         held = interface_held(draft, seen);
     }
     match held {
@@ -56,6 +58,7 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
             draft.block("launch-failed", why, LAUNCH_FAILED, limits::LADDER_REST);
             Ok(Then::Look)
         }
+        Held::Next(then) => Ok(then),
         Held::Soon(what) => Ok(overdue(draft, what, true)),
         Held::Later(what) => Ok(overdue(draft, what, false)),
         Held::Unsure(what) => Ok(draft.expect(what)),
@@ -198,7 +201,7 @@ fn find_root(draft: &mut Draft<'_>, seen: &Observation) -> Result<Root, Held> {
 }
 
 /// Judges a root volume that a read did not show.
-fn missing_root(draft: &Draft<'_>, id: VolumeId, since: Timestamp) -> Held {
+pub(super) fn missing_root(draft: &Draft<'_>, id: VolumeId, since: Timestamp) -> Held {
     if draft.now().duration_since(since) < limits::QUIET {
         return Held::Unsure(format!("a read that shows the root volume {id}"));
     }
@@ -231,6 +234,9 @@ fn released(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), Illegal> {
         let ran = draft.record.instance.as_ref().is_some_and(|instance| instance.ran);
         let why = draft.record.reason.clone();
         draft.begin_cycle();
+        if !data::to_capture(&draft.record).is_empty() {
+            return draft.signal(Signal::Released, "nothing of the root is kept; the data volumes are free");
+        }
         draft.signal(Signal::ReleasedBare, "nothing of the root is kept")?;
         if !ran {
             draft.block("launch-failed", why, LAUNCH_FAILED, limits::LADDER_REST);
@@ -248,7 +254,8 @@ fn outlived(draft: &Draft<'_>, seen: &Observation) -> Vec<VolumeId> {
     let root = draft.record.root.as_ref().map(|root| &root.volume_id);
     let is_left = |volume: &&VolumeFacts| {
         let is_keyed = key.is_some_and(|key| has_key(&volume.tags, key)) && names.owns(&volume.tags);
-        volume.state != VolumeState::Deleting && (Some(&volume.id) == root || is_keyed)
+        let is_data = draft.record.data.iter().any(|it| it.volume_id == volume.id);
+        volume.state != VolumeState::Deleting && (Some(&volume.id) == root || (is_keyed && !is_data))
     };
     seen.volumes.values().filter(is_left).map(|volume| volume.id.clone()).collect()
 }
@@ -258,131 +265,4 @@ pub(super) fn unknown(draft: &mut Draft<'_>, message: &str) -> Then {
     let remedy = "Ask for help: nothing is deleted";
     draft.block("root-unknown", message.to_owned(), remedy, limits::REFUSED_REST);
     draft.wait(limits::NEXT_TICK, message)
-}
-
-pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, Illegal> {
-    let Some(root) = draft.record.root.clone() else {
-        return Ok(unknown(draft, "the record names no root volume to capture"));
-    };
-    if let (Some(root), Some(volume)) = (draft.record.root.as_mut(), seen.volumes.get(&root.volume_id)) {
-        // It may be made larger until the very last moment, and then so is its snapshot.
-        root.shape = volume.shape.clone();
-    }
-    if draft.record.finals.is_empty() {
-        draft.record.finals.push(FinalSnapshot {
-            snapshot_id: None,
-            volume_id: root.volume_id.clone(),
-            state: SnapshotState::Pending,
-            attempt: 1,
-            failed: None,
-            missing_since: None,
-        });
-    }
-    let last = draft.record.finals[0].clone();
-    if let Some(failed) = last.failed {
-        return Ok(draft.act(Step::Delete(Superseded::Snapshot(failed))));
-    }
-    let Some(id) = last.snapshot_id else {
-        return take_final(draft, seen, &root, last.attempt);
-    };
-    match seen.snapshots.get(&id) {
-        None => {
-            let since = *draft.record.finals[0].missing_since.get_or_insert(draft.scope.now);
-            if draft.now().duration_since(since) < limits::QUIET {
-                return Ok(
-                    draft.wait(limits::NEXT_TICK, format!("a read that shows the final snapshot {id}"))
-                );
-            }
-            Ok(again(draft, format!("the final snapshot {id} has vanished"), false))
-        }
-        Some(facts) => {
-            draft.record.finals[0].missing_since = None;
-            draft.record.finals[0].state = facts.state;
-            match facts.state {
-                SnapshotState::Pending => Ok(match give_back(draft, seen) {
-                    Some(then) => then,
-                    None => draft.expect(format!("the final snapshot {id} to complete")),
-                }),
-                SnapshotState::Error => Ok(again(draft, format!("the final snapshot {id} failed"), true)),
-                SnapshotState::Completed => {
-                    draft.signal(Signal::Captured, format!("the final snapshot {id} is complete"))?;
-                    Ok(Then::Look)
-                }
-            }
-        }
-    }
-}
-
-/// What others wait for while the final snapshot completes.
-fn give_back(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
-    interface::give_up(draft, seen).or_else(|| elastic_ip::take_off(draft, seen))
-}
-
-/// Adopts the final snapshot that an earlier try took, or takes it.
-fn take_final(draft: &mut Draft<'_>, seen: &Observation, root: &Root, attempt: u32) -> Result<Then, Illegal> {
-    let key = draft.names().last(draft.record.cycle, &root.volume_id, attempt);
-    let mut keyed = seen.snapshots.values().filter(|s| has_key(&s.tags, &key)).peekable();
-    if keyed.peek().is_some() {
-        let good = keyed.find(|snapshot| is_final_of(draft, root, snapshot));
-        let Some(good) = good else {
-            return Ok(again(draft, "a snapshot under the final one's key is not it".to_owned(), false));
-        };
-        draft.record.finals[0].snapshot_id = Some(good.id.clone());
-        draft.record.finals[0].state = good.state;
-        draft.note(format!("{} is the final snapshot, found by its key", good.id));
-        return Ok(Then::Look);
-    }
-    match seen.volumes.get(&root.volume_id).map(|volume| volume.state) {
-        Some(VolumeState::Available) => {}
-        Some(_) => return Ok(draft.poll(format!("{} to become available", root.volume_id))),
-        None => return missing_at_capture(draft, seen, root.volume_id.clone()),
-    }
-    let request = living::snapshot_request(draft, root.volume_id.clone(), Purpose::Final, attempt);
-    Ok(draft.act(Step::Snapshot(PointRequest::One(request))))
-}
-
-fn missing_at_capture(draft: &mut Draft<'_>, seen: &Observation, volume: VolumeId) -> Result<Then, Illegal> {
-    let now = draft.now();
-    let since = draft.record.root.as_mut().map_or(now, |root| *root.missing_since.get_or_insert(now));
-    match missing_root(draft, volume, since) {
-        Held::Lost(volume) => {
-            // What carries this cycle's key and is not its final snapshot is no parent of the next one.
-            draft.record.finals.clear();
-            recovery::data_lost(draft, seen, volume)
-        }
-        Held::Blocked(why) | Held::Later(why) | Held::Unsure(why) | Held::Soon(why) => {
-            Ok(draft.wait(limits::NEXT_TICK, why))
-        }
-        Held::Free | Held::Nothing => Ok(Then::Look),
-    }
-}
-
-/// Whether a snapshot found under the key really is this cycle's final one.
-fn is_final_of(draft: &Draft<'_>, root: &Root, snapshot: &SnapshotFacts) -> bool {
-    let cycle = draft.record.cycle.to_string();
-    snapshot.own
-        && snapshot.volume == root.volume_id
-        && draft.names().owns(&snapshot.tags)
-        && has_purpose(&snapshot.tags, Purpose::Final)
-        && snapshot.tags.get(TAG_CYCLE) == Some(&cycle)
-        && root.available_at.is_some_and(|since| snapshot.started_at >= since)
-}
-
-/// Takes the final snapshot once more: the volume is still there. A failed one is deleted first, since
-/// it counts against the volume's limit and holds nothing; and a person is told.
-fn again(draft: &mut Draft<'_>, why: String, failed: bool) -> Then {
-    draft.note(format!("{why}: it is taken again"));
-    if failed {
-        let remedy = "It is taken again every minute; look at the rights on the volume's KMS key above all";
-        draft.block("snapshot-failed", why, remedy, limits::LADDER_REST);
-    }
-    let last = &mut draft.record.finals[0];
-    last.attempt += 1;
-    last.state = SnapshotState::Pending;
-    last.missing_since = None;
-    let old = last.snapshot_id.take();
-    if failed {
-        last.failed = old;
-    }
-    Then::Look
 }

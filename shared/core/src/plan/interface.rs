@@ -11,7 +11,7 @@ use crate::absorb::keep;
 use crate::config::DesiredState;
 use crate::config::addresses::is_reserved;
 use crate::ids::{InterfaceId, Resource, SubnetId};
-use crate::launch::{Obstacle, subnets_for};
+use crate::launch::{Obstacle, home, subnets_for};
 use crate::limits;
 use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_GROUP, TAG_NODE, has_purpose};
 use crate::observation::{InterfaceFacts, InterfaceState, Observation, SubnetFacts};
@@ -102,11 +102,13 @@ fn make(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
     // Without a template the ladder has the better words for what is wrong.
     let template = seen.template.as_ref()?;
     let wanted = draft.record.config().persist.network.as_ref().and_then(|n| n.private_ip);
+    let home = home(&draft.record, seen);
     let candidates: Vec<&SubnetFacts> =
         subnets_for(&draft.record, template).iter().filter_map(|id| seen.subnets.get(id)).collect();
     let fitting: Vec<_> = candidates
         .into_iter()
         .filter(|subnet| wanted.is_none_or(|ip| subnet.cidr.contains(&ip) && !is_reserved(subnet.cidr, ip)))
+        .filter(|subnet| home.admits(&subnet.zone))
         .collect();
     if fitting.is_empty() {
         let message = match wanted {

@@ -6,10 +6,10 @@
 
 use jiff::Timestamp;
 
-use super::{Draft, Present, Then, interface, living, present, recovery, resting};
+use super::{Draft, Present, Then, data, interface, living, present, recovery, resting};
 use crate::config::DesiredState;
 use crate::ids::VolumeId;
-use crate::launch::{Market, Obstacle, resolve};
+use crate::launch::{Market, Obstacle, mapped, resolve};
 use crate::limits;
 use crate::names::has_key;
 use crate::observation::{InstanceFacts, InstanceState, Observation};
@@ -25,12 +25,19 @@ pub(super) fn launching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         return follow_up(draft, seen);
     }
     if draft.record.goal != DesiredState::Running {
-        return resting::rest(draft);
+        // What rests is captured first, as far as it is there.
+        return match data::to_rest(draft, seen)? {
+            Some(then) => Ok(then),
+            None => resting::rest(draft),
+        };
     }
     if let Some(wait) = draft.paused() {
         return Ok(wait);
     }
     if let Some(then) = recovery::recover(draft, seen)? {
+        return Ok(then);
+    }
+    if let Some(then) = data::recover(draft, seen)? {
         return Ok(then);
     }
     if let Some(then) = interface::ready(draft, seen) {
@@ -69,6 +76,10 @@ fn climb(draft: &mut Draft<'_>, seen: &Observation) -> Then {
                 request.zone,
                 request.image_id
             ));
+            if draft.record.config().persist.data.is_some() {
+                let root = seen.images.get(&request.image_id).map(|image| image.root_device.as_str());
+                draft.record.mapped = mapped(&request, root.unwrap_or_default());
+            }
             let now = draft.now();
             draft.record.intent = Some(LaunchIntent {
                 request: request.clone(),

@@ -1,13 +1,13 @@
 //! While there is an instance: what must outlive it is secured, and what its success made needless goes.
 
-use super::{Draft, Present, Then, elastic_ip, present, stopping};
+use super::{Draft, Present, Then, data, elastic_ip, present, stopping};
 use crate::config::DesiredState;
 use crate::guard::{self, Verdict};
 use crate::ids::Resource;
 use crate::journal::Kind;
 use crate::limits;
 use crate::names::{Purpose, TAG_DEPLOYMENT, has_purpose};
-use crate::observation::{InstanceFacts, InstanceState, Observation, SnapshotState};
+use crate::observation::{AttachedVolume, InstanceFacts, InstanceState, Observation, SnapshotState};
 use crate::phase::{Illegal, Signal};
 use crate::record::{Replacement, Root, Superseded};
 use crate::step::{PointRequest, SnapshotRequest, Step};
@@ -67,6 +67,7 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     }
     note_root(draft, facts);
     let then = secure(draft, facts).or_else(|| describe_root(draft, seen));
+    let then = then.or_else(|| data::note(draft, seen, facts)).or_else(|| data::settle(draft, seen, facts));
     if let Some(then) = then.or_else(|| elastic_ip::settle(draft, seen, facts)) {
         return Ok(then);
     }
@@ -101,20 +102,22 @@ fn unwanted(draft: &Draft<'_>) -> String {
 
 /// The step that keeps something beyond the instance's end, if anything is not kept yet.
 pub(super) fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<Then> {
-    if draft.record.config().persist.root.is_some() {
-        let root = facts.volumes.iter().find(|volume| volume.device == facts.root_device);
-        if root.is_some() {
-            draft.record.stalled_since = None;
-        }
-        match root {
-            None => return Some(rootless(draft, facts)),
-            Some(root) if root.delete_on_termination => {
-                let step =
-                    Step::KeepVolumes { instance: facts.id.clone(), devices: vec![root.device.clone()] };
-                return Some(draft.act(step));
-            }
-            Some(_) => {}
-        }
+    let keeps_root = draft.record.config().persist.root.is_some();
+    let root = facts.volumes.iter().find(|volume| volume.device == facts.root_device);
+    if keeps_root && root.is_none() {
+        return Some(rootless(draft, facts));
+    }
+    if let Some(known) = draft.record.root.as_mut() {
+        known.missing_since = None;
+    }
+    let is_kept = |volume: &&AttachedVolume| match volume.device == facts.root_device {
+        true => keeps_root,
+        false => data::is_kept(&draft.record, &volume.volume),
+    };
+    let at_risk = facts.volumes.iter().filter(|volume| volume.delete_on_termination).filter(is_kept);
+    let devices: Vec<String> = at_risk.map(|volume| volume.device.clone()).collect();
+    if !devices.is_empty() {
+        return Some(draft.act(Step::KeepVolumes { instance: facts.id.clone(), devices }));
     }
     let kept = draft.record.network.as_ref()?.eni_id.clone();
     let attached = facts.interfaces.iter().find(|i| i.interface == kept && i.delete_on_termination)?;
@@ -126,7 +129,10 @@ pub(super) fn secure(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<The
 
 /// Waits for an instance to show its root volume; somebody may have taken it off.
 fn rootless(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Then {
-    if draft.is_stalled(limits::QUIET) {
+    let now = draft.now();
+    let phase_since = draft.record.phase_since;
+    let since = draft.record.root.as_mut().map_or(phase_since, |root| *root.missing_since.get_or_insert(now));
+    if now.duration_since(since) >= limits::QUIET {
         let message = format!("{} has had no root volume at {} for ten minutes", facts.id, facts.root_device);
         let remedy = "Attach the root volume again; the node goes on by itself";
         draft.block("root-detached", message, remedy, limits::LADDER_REST);
@@ -166,7 +172,7 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         return Ok(secured.unwrap_or_else(|| draft.rest("the operator, who stopped the instance")));
     }
     note_root(draft, facts);
-    if let Some(then) = secure(draft, facts) {
+    if let Some(then) = secure(draft, facts).or_else(|| data::note(draft, seen, facts)) {
         return Ok(then);
     }
     if draft.record.root.as_ref().is_some_and(|root| root.replaced_by.is_some()) {
@@ -176,6 +182,9 @@ pub(super) fn running(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then,
         ));
     }
     if let Some(then) = untagged(draft, seen).or_else(|| elastic_ip::settle(draft, seen, facts)) {
+        return Ok(then);
+    }
+    if let Some(then) = data::leaving(draft, seen, facts).or_else(|| data::adopt(draft)) {
         return Ok(then);
     }
     // Only blocks of this phase's own steps can stand here, and those have just been passed.
@@ -247,15 +256,21 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
         draft
             .set_all_aside("root persistence is off: no snapshot of the present root will prove it needless");
     }
+    if draft.record.config().persist.data.is_none() {
+        draft.set_data_aside("data persistence is off: no snapshot of a data volume will prove it needless");
+    }
     if draft.record.needless().is_empty() {
         return Then::Look;
     }
-    if !proven(draft, seen) {
+    let (root, data) = (proven(draft, seen), seen.checks_passed && data::proven(draft, seen));
+    let mut needless = draft.record.needless();
+    needless.retain(|it| if it.is_data() { data } else { root });
+    if needless.is_empty() {
         let why =
-            "both status checks and a completed snapshot of the present root, before anything older goes";
+            "both status checks and completed snapshots of what is kept now, before anything older goes";
         return draft.wait(limits::NEXT_TICK, why);
     }
-    for needless in draft.record.needless() {
+    for needless in needless {
         match verdict(draft, seen, &needless) {
             None => {}
             Some(Verdict::NotOurs(why)) => draft.let_go(&needless, &why),
@@ -318,7 +333,7 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
     // The last chance: what is not kept now is deleted with the instance.
     let ends_at_our_word = facts.state == InstanceState::Stopped;
     if (facts.state == InstanceState::Running || ends_at_our_word)
-        && let Some(then) = secure(draft, facts)
+        && let Some(then) = secure(draft, facts).or_else(|| data::note(draft, seen, facts))
     {
         return Ok(then);
     }
@@ -358,7 +373,7 @@ fn warning(draft: &mut Draft<'_>) -> Option<SnapshotRequest> {
     Some(snapshot_request(draft, volume, Purpose::Warning, 1))
 }
 
-/// A request for a snapshot of the root.
+/// A request for a snapshot of a volume of the node.
 pub(super) fn snapshot_request(
     draft: &Draft<'_>,
     volume: crate::ids::VolumeId,
@@ -371,8 +386,10 @@ pub(super) fn snapshot_request(
         _ => names.last(record.cycle, &volume, attempt),
     };
     let mut tags = names.tags(&record.config().tags, record.cycle, purpose, &key);
-    if let Some(root) = &record.root {
-        tags.insert(crate::names::TAG_DEVICE.to_owned(), root.device_name.clone());
+    let root = record.root.iter().map(|root| (&root.volume_id, &root.device_name));
+    let mut known = root.chain(record.data.iter().map(|it| (&it.volume_id, &it.device_name)));
+    if let Some((_, device)) = known.find(|(id, _)| **id == volume) {
+        tags.insert(crate::names::TAG_DEVICE.to_owned(), device.clone());
     }
     tags.insert(crate::names::TAG_VOLUME.to_owned(), volume.to_string());
     let description =

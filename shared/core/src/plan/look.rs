@@ -1,6 +1,7 @@
 //! What to read before deciding: as little as the phase needs, and what the next phase will need if it
 //! is likely to come at once.
 
+use super::capturing::{line, lines};
 use super::elastic_ip;
 use crate::observation::Look;
 use crate::phase::Phase;
@@ -12,7 +13,10 @@ pub fn look(record: &Record, deployment: &str) -> Look {
     match record.phase {
         Phase::New | Phase::Gone => {}
         Phase::Launching => launching(record, &mut look),
-        Phase::Stopping => instance(record, &mut look),
+        Phase::Stopping => {
+            instance(record, &mut look);
+            sighted(record, &mut look);
+        }
         Phase::Paused => {
             resting(record, &mut look);
             reserved(record, &mut look);
@@ -28,6 +32,7 @@ pub fn look(record: &Record, deployment: &str) -> Look {
             look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
             look.images.extend(record.instance.iter().map(|i| i.image_id.clone()));
             look.elastic_ips = elastic_ip::to_read(record);
+            data(record, &mut look);
         }
         Phase::Running => {
             instance(record, &mut look);
@@ -35,6 +40,7 @@ pub fn look(record: &Record, deployment: &str) -> Look {
         }
         Phase::Interrupting => {
             instance(record, &mut look);
+            sighted(record, &mut look);
             // The end is near: what comes next is read along, which saves a round trip when it is here.
             releasing(record, deployment, &mut look);
         }
@@ -54,7 +60,27 @@ fn instance(record: &Record, look: &mut Look) {
     if instance.missing_since.is_some() {
         // It counts as gone only if nothing kept is still attached to it.
         look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
+        look.volumes.extend(record.data.iter().map(|it| it.volume_id.clone()));
         look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
+    }
+}
+
+/// Volumes on the instance that are to be judged, or were seen to have left it.
+fn sighted(record: &Record, look: &mut Look) {
+    look.volumes.extend(record.sighted.iter().map(|it| it.volume_id.clone()));
+    let detached = record.data.iter().filter(|it| it.detached_since.is_some());
+    look.volumes.extend(detached.map(|it| it.volume_id.clone()));
+}
+
+/// The data volumes, and what they can be brought back from.
+fn data(record: &Record, look: &mut Look) {
+    sighted(record, look);
+    look.volumes.extend(record.data.iter().map(|it| it.volume_id.clone()));
+    look.volumes.extend(record.data.iter().filter_map(|it| it.made.clone()));
+    look.snapshots.extend(record.data.iter().filter_map(|it| it.point().cloned()));
+    if record.data.iter().any(|it| it.missing_since.is_some()) {
+        look.line_of = Some(life(record));
+        look.snapshots.extend(record.restore.clone());
     }
 }
 
@@ -72,6 +98,7 @@ fn launching(record: &Record, look: &mut Look) {
     look.images.extend(launch.image.clone());
     look.images.extend(record.image.iter().filter_map(|i| i.id.clone()));
     recovery(record, look);
+    data(record, look);
 }
 
 /// The interface of a node that is to have one, and what making it needs.
@@ -140,7 +167,9 @@ fn life(record: &Record) -> (String, String) {
 
 fn resting(record: &Record, look: &mut Look) {
     recovery(record, look);
-    if record.image.is_none() || record.config().persist.root.is_none() {
+    data(record, look);
+    let has_root = record.image.is_some() && record.config().persist.root.is_some();
+    if !has_root && record.data.is_empty() {
         return;
     }
     look.line_of = Some(life(record));
@@ -166,6 +195,9 @@ fn purging(record: &Record, look: &mut Look) {
     // By id as well: a read by tags may lag behind what a record has known for long.
     look.instances.extend(record.instance.iter().map(|i| i.id.clone()));
     look.volumes.extend(record.root.iter().map(|r| r.volume_id.clone()));
+    look.volumes.extend(record.data.iter().map(|it| it.volume_id.clone()));
+    look.volumes.extend(record.data.iter().filter_map(|it| it.made.clone()));
+    look.snapshots.extend(record.data.iter().filter_map(|it| it.last.as_ref()?.snapshot_id.clone()));
     look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
     for known in record.needless() {
         match known {
@@ -179,16 +211,22 @@ fn purging(record: &Record, look: &mut Look) {
 fn running(record: &Record, look: &mut Look) {
     look.elastic_ips = elastic_ip::to_read(record);
     look.volumes.extend(record.root.iter().filter(|root| root.swapped).map(|root| root.volume_id.clone()));
+    sighted(record, look);
     if record.needless().is_empty() {
         return;
     }
     look.status_of = record.instance.as_ref().map(|i| i.id.clone());
     look.snapshots_of.extend(record.root.iter().map(|r| r.volume_id.clone()));
+    look.snapshots_of.extend(record.data.iter().map(|it| it.volume_id.clone()));
     needless(record, look);
 }
 
 fn releasing(record: &Record, deployment: &str, look: &mut Look) {
     look.interfaces.extend(record.network.iter().map(|n| n.eni_id.clone()));
+    look.volumes.extend(record.data.iter().map(|it| it.volume_id.clone()));
+    if !record.mapped.is_empty() {
+        look.volume_key = launch_key(record);
+    }
     match &record.root {
         Some(root) => {
             look.volumes.push(root.volume_id.clone());
@@ -201,25 +239,30 @@ fn releasing(record: &Record, deployment: &str, look: &mut Look) {
             }
         }
         None => {
-            let unseen = record.unseen.as_ref();
-            look.volume_key = record.instance.as_ref().map(|i| &i.key).or(unseen.map(|u| &u.key)).cloned();
+            look.volume_key = launch_key(record);
             look.images.extend(record.instance.iter().map(|i| i.image_id.clone()));
-            look.images.extend(unseen.map(|u| u.image_id.clone()));
+            look.images.extend(record.unseen.iter().map(|u| u.image_id.clone()));
         }
     }
 }
 
+/// The key of the launch whose volumes nobody may have seen.
+fn launch_key(record: &Record) -> Option<String> {
+    let key = record.instance.as_ref().map(|instance| &instance.key);
+    key.or(record.unseen.as_ref().map(|unseen| &unseen.key)).cloned()
+}
+
 fn capturing(record: &Record, deployment: &str, look: &mut Look) {
     given_up(record, look);
-    let Some(root) = &record.root else { return };
-    look.volumes.push(root.volume_id.clone());
-    let last = record.finals.first();
-    match last.and_then(|f| f.snapshot_id.clone()) {
-        Some(id) => look.snapshots.push(id),
-        None => {
-            let attempt = last.map_or(1, |f| f.attempt);
-            look.snapshot_keys.push(record.names(deployment).last(record.cycle, &root.volume_id, attempt));
+    for (volume, last) in lines(record).filter_map(|it| line(record, it)) {
+        match last.and_then(|last| last.snapshot_id.clone()) {
+            Some(id) => look.snapshots.push(id),
+            None => {
+                let attempt = last.map_or(1, |last| last.attempt);
+                look.snapshot_keys.push(record.names(deployment).last(record.cycle, &volume, attempt));
+            }
         }
+        look.volumes.push(volume);
     }
 }
 

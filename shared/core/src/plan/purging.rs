@@ -123,6 +123,10 @@ fn bare(draft: &mut Draft<'_>) -> Result<Then, Illegal> {
     let record = &mut draft.record;
     record.instance = None;
     record.root = None;
+    record.data.clear();
+    record.mapped.clear();
+    record.sighted.clear();
+    record.left_alone.clear();
     record.network = None;
     record.notice = None;
     record.unseen = None;

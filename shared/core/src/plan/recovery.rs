@@ -185,6 +185,9 @@ fn lost_root(draft: &mut Draft<'_>, seen: &Observation, lost: &Lost) -> Result<T
     let mut asked = String::new();
     if let Some(wanted) = draft.record.restore.clone() {
         match seen.snapshots.get(&wanted) {
+            Some(it) if draft.record.data.iter().any(|data| data.descends_from(&it.volume)) => {
+                asked = format!(" {wanted} is a snapshot of a data volume, not of the root.");
+            }
             Some(snapshot) if snapshot.own && snapshot.state == SnapshotState::Completed => {
                 return restored(draft, snapshot);
             }
@@ -204,7 +207,7 @@ fn lost_root(draft: &mut Draft<'_>, seen: &Observation, lost: &Lost) -> Result<T
     let message = format!(
         "the root volume {} does not exist any more, and no snapshot holds every byte of it.{asked} Older ones: {}",
         lost.volume_id,
-        candidates(draft, seen)
+        candidates(draft, seen, |it| !draft.record.data.iter().any(|data| data.descends_from(&it.volume)))
     );
     let remedy = "Nothing older is used by itself and nothing is deleted. To accept the loss, set restoreFrom to one of \
                   these snapshots (if it already is, take it out first); to give the node up, set desiredState to \
@@ -213,10 +216,15 @@ fn lost_root(draft: &mut Draft<'_>, seen: &Observation, lost: &Lost) -> Result<T
     Ok(draft.wait(limits::NEXT_TICK, message))
 }
 
-/// The snapshots that a lost root may be restored from, the newest first, with their age.
-fn candidates(draft: &Draft<'_>, seen: &Observation) -> String {
+/// The snapshots that what is lost may be restored from, the newest first, with their age.
+pub(super) fn candidates(
+    draft: &Draft<'_>,
+    seen: &Observation,
+    of_line: impl Fn(&SnapshotFacts) -> bool,
+) -> String {
     let names = draft.names();
-    let usable = |s: &&SnapshotFacts| s.own && s.state == SnapshotState::Completed && names.owns(&s.tags);
+    let is_complete = |s: &SnapshotFacts| s.own && s.state == SnapshotState::Completed;
+    let usable = |s: &&SnapshotFacts| is_complete(s) && names.owns(&s.tags) && of_line(s);
     let mut found: Vec<_> = seen.snapshots.values().filter(usable).collect();
     found.sort_by_key(|s| std::cmp::Reverse(s.started_at));
     let told = found.iter().map(|s| {

@@ -3,9 +3,10 @@
 //! What the node is to come back from is watched and mended. Of each line only the newest recovery point
 //! is kept, and only once it is proven to be there; volumes are never deleted here.
 
-use super::{Draft, Then, elastic_ip, interface, living, recovery};
+use super::{Draft, Then, data, elastic_ip, interface, living, recovery};
 use crate::config::{self, DesiredState};
 use crate::guard::{self, Verdict};
+use crate::ids::SnapshotId;
 use crate::journal::Kind;
 use crate::limits;
 use crate::names::{Purpose, TAG_CYCLE, has_purpose};
@@ -49,6 +50,9 @@ pub(super) fn paused(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then, 
         return Ok(wait);
     }
     if let Some(then) = recovery::recover(draft, seen)? {
+        return Ok(then);
+    }
+    if let Some(then) = data::recover(draft, seen)? {
         return Ok(then);
     }
     // An address that cannot be had keeps nothing from being tidied.
@@ -157,18 +161,25 @@ fn tidy(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
     }
 }
 
-/// Whether this look has shown the node image to be available and its snapshot to be complete.
+/// Whether this look has shown the node image to be available, and the final snapshots of root and data volumes
+/// to be complete.
 fn has_newest(draft: &Draft<'_>, seen: &Observation) -> bool {
     let image = draft.record.image.as_ref().and_then(|image| seen.images.get(image.id.as_ref()?));
-    let last = draft.record.finals.first().and_then(|last| seen.snapshots.get(last.snapshot_id.as_ref()?));
-    image.is_some_and(|image| image.state == ImageState::Available)
-        && last.is_some_and(|last| last.state == SnapshotState::Completed)
+    let is_complete =
+        |id: &SnapshotId| seen.snapshots.get(id).is_some_and(|last| last.state == SnapshotState::Completed);
+    let last = draft.record.finals.first().and_then(|last| last.snapshot_id.as_ref());
+    let persist = &draft.record.config().persist;
+    let root = persist.root.is_none()
+        || (image.is_some_and(|image| image.state == ImageState::Available) && last.is_some_and(is_complete));
+    // A volume whose older point was chosen is not captured, and that point is its newest.
+    let data = draft.record.data.iter().all(|it| it.point().is_some_and(is_complete));
+    root && data && (persist.root.is_some() || !draft.record.data.is_empty())
 }
 
 /// Superseded images and final snapshots: the present ones hold all they hold, and more.
 fn older_points(draft: &Draft<'_>) -> Vec<Superseded> {
     let mut older = draft.record.superseded.clone();
-    older.retain(|superseded| !matches!(superseded, Superseded::Volume(_)));
+    older.retain(|it| !matches!(it, Superseded::Volume(_) | Superseded::DataVolume(_)));
     older.sort();
     older
 }

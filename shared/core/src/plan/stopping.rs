@@ -3,7 +3,7 @@
 //! The data is never put at risk for speed: no termination is asked for before one read has shown that
 //! nothing kept will be deleted with the instance.
 
-use super::{Draft, Present, Then, living, present};
+use super::{Draft, Present, Then, data, living, present};
 use crate::limits;
 use crate::observation::{InstanceFacts, InstanceState, Observation};
 use crate::phase::{Illegal, Signal};
@@ -29,7 +29,7 @@ pub(super) fn stopping(draft: &mut Draft<'_>, seen: &Observation) -> Result<Then
             return Ok(draft.expect(format!("{} to end", facts.id)));
         }
     }
-    if let Some(then) = living::secure(draft, facts) {
+    if let Some(then) = living::secure(draft, facts).or_else(|| data::note(draft, seen, facts)) {
         return Ok(then);
     }
     if draft.record.root.as_ref().is_some_and(|root| root.replaced_by.is_some()) {
@@ -49,9 +49,10 @@ pub(super) fn terminate(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Then {
     }
     let record = &draft.record;
     let kept = record.config().persist.root.is_some();
+    let root = record.root.iter().filter(|_| kept).map(|root| root.volume_id.clone());
     let termination = Termination {
         instance: facts.id.clone(),
-        volumes: record.root.iter().filter(|_| kept).map(|root| root.volume_id.clone()).collect(),
+        volumes: root.chain(record.data.iter().map(|it| it.volume_id.clone())).collect(),
         interface: record.network.as_ref().map(|network| network.eni_id.clone()),
     };
     draft.act(Step::Terminate(termination))

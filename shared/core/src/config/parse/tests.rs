@@ -33,7 +33,8 @@ fn all_faults_are_reported_together_with_their_places() {
     let item = json!({"id": "node#db", "desiredstate": "running", "suspend": "yes",
         "launch": {"template": {"name": "base", "id": "lt-1", "version": "newest"}, "instanceTypes": ["m5.large", 7, "m5.large"],
             "subnets": "subnet-1", "market": "cheap", "maxSpotPrice": "free", "image": "img"},
-        "persist": {"root": {"snapshotEvery": "30s", "keep": 0, "restore": "tape"}, "network": {"privateIp": "10.0.0.256"}, "data": {}},
+        "persist": {"root": {"snapshotEvery": "30s", "keep": 0, "restore": "tape"}, "network": {"privateIp": "10.0.0.256"},
+            "data": {"mode": "copy", "keep": 501, "snapshotEvery": "soon", "restore": "image"}},
         "retention": {"after": "soon", "delete": ["images", "everything"]},
         "tags": {"perennial:node": "x", "n": 1}});
     assert_eq!(
@@ -48,7 +49,10 @@ fn all_faults_are_reported_together_with_their_places() {
             "launch.subnets",
             "launch.template",
             "launch.template.version",
-            "persist.data",
+            "persist.data.keep",
+            "persist.data.mode",
+            "persist.data.restore",
+            "persist.data.snapshotEvery",
             "persist.network.privateIp",
             "persist.root.keep",
             "persist.root.restore",
@@ -70,13 +74,44 @@ fn what_comes_later_is_refused_as_such_and_a_typo_is_guessed() {
     assert!(problems[0].remedy.contains("did you mean \"desiredState\""), "{problems:?}");
     let later = json!({"id": "node#db", "launch": {"template": {"name": "base"}}, 
         "onRebalance": "replace", "targetGroups": [],
-        "persist": {"data": {}, "root": {"restore": "volume"}, "network": {}}});
+        "persist": {"root": {"restore": "volume"}, "network": {}}});
     let problems = parse(&later).problems;
-    let expected = ["onRebalance", "persist.data", "persist.root.restore", "targetGroups"];
+    let expected = ["onRebalance", "persist.root.restore", "targetGroups"];
     assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), expected);
     for problem in problems {
         assert!(problem.remedy.contains("not supported yet"), "{problem:?}");
     }
+}
+
+#[test]
+fn data_volumes_are_attached_again_unless_the_item_says_otherwise() {
+    let persist = |says: serde_json::Value| {
+        let mut item = good();
+        item["persist"] = says;
+        let draft = parse(&item);
+        assert_eq!(draft.problems, []);
+        let again = serde_json::to_value(&draft.config).unwrap();
+        assert_eq!(serde_json::from_value::<NodeConfig>(again).unwrap(), draft.config);
+        draft.config.persist
+    };
+    let data = persist(json!({"data": {}})).data.unwrap();
+    assert_eq!((data.mode, data.snapshot_every.as_mins(), data.keep), (DataMode::Reattach, 5, 3));
+    let data = persist(json!({"data": {"mode": "snapshot", "snapshotEvery": "1h", "keep": 7}})).data.unwrap();
+    assert_eq!((data.mode, data.snapshot_every.as_mins(), data.keep), (DataMode::Snapshot, 60, 7));
+}
+
+#[test]
+fn root_and_data_share_one_line_of_recovery_points() {
+    let points = |says: serde_json::Value| {
+        let mut item = good();
+        item["persist"] = says;
+        parse(&item).config.persist.points().map(|points| (points.every.as_mins(), points.keep))
+    };
+    let (root, data) = (json!({"snapshotEvery": "5m", "keep": 3}), json!({"snapshotEvery": "1h", "keep": 9}));
+    assert_eq!(points(json!({"network": {}})), None);
+    assert_eq!(points(json!({"root": root})), Some((5, 3)));
+    assert_eq!(points(json!({"data": data})), Some((60, 9)));
+    assert_eq!(points(json!({"root": root, "data": data})), Some((5, 9)), "never fewer than either asks for");
 }
 
 #[test]
