@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use super::transitions::{begins_anew, honoured, is_missing_data, is_over};
-use super::{DesiredState, NodeConfig, Retained};
+use super::{DataMode, DesiredState, NodeConfig, Retained};
 use crate::phase::Phase;
 use crate::record::{Accepted, Record};
 
@@ -23,6 +23,7 @@ pub fn notices(record: &Record, accepted: &Accepted, now: Timestamp) -> Vec<Stri
     notices.extend(of_recycle(record, new));
     notices.extend(of_restore(record, new));
     notices.extend(of_launch(record, new));
+    of_data(record, new, &mut notices);
     of_network(record, new, &mut notices);
     notices.extend(of_retention(record, new, now));
     notices.extend(of_release(record, new));
@@ -106,6 +107,44 @@ fn of_launch(record: &Record, new: &NodeConfig) -> Vec<String> {
     notices
 }
 
+fn of_data(record: &Record, new: &NodeConfig, notices: &mut Vec<String>) {
+    let old = record.config();
+    if let (Some(root), Some(data), Some(points)) =
+        (&new.persist.root, &new.persist.data, new.persist.points())
+        && ((root.snapshot_every, root.keep) != (data.snapshot_every, data.keep))
+        && old.persist != new.persist
+    {
+        notices.push(format!(
+            "persist: root and data volumes are snapshotted together, every {} s, and {} of these sets are kept",
+            points.every.as_secs(),
+            points.keep
+        ));
+    }
+    if record.data.is_empty() {
+        return;
+    }
+    let listed: Vec<String> = record.data.iter().map(|it| it.volume_id.to_string()).collect();
+    if new.persist.data.is_none() {
+        notices.push(format!(
+            "persist.data: taken out: {} lose Perennial's tags, stay as they are and do not come back with the node",
+            listed.join(", ")
+        ));
+        return;
+    }
+    if old.persist.data.as_ref().map(|data| data.mode) != new.persist.data.as_ref().map(|data| data.mode) {
+        notices.push("persist.data.mode: takes effect when the instance ends".to_owned());
+    }
+    let is_bound = record.network.is_none()
+        && new.persist.data.as_ref().is_some_and(|data| data.mode == DataMode::Reattach);
+    if is_bound && old.launch.subnets != new.launch.subnets {
+        let zone = record.data.first().map(|it| it.zone.clone()).unwrap_or_default();
+        notices.push(format!(
+            "launch.subnets: the data volumes bind the node to {zone}; if no subnet is there, the next instance gets new \
+             volumes made from final snapshots, and the old ones go once it is proven"
+        ));
+    }
+}
+
 fn of_network(record: &Record, new: &NodeConfig, notices: &mut Vec<String>) {
     let wanted = new.persist.network.as_ref();
     let Some(kept) = &record.network else {
@@ -154,6 +193,7 @@ fn of_release(record: &Record, new: &NodeConfig) -> Option<String> {
     }
     let mut left: Vec<String> = record.instance.iter().map(|i| format!("instance {}", i.id)).collect();
     left.extend(record.root.iter().map(|root| format!("volume {}", root.volume_id)));
+    left.extend(record.data.iter().map(|it| format!("volume {}", it.volume_id)));
     left.extend(record.network.iter().map(|network| format!("network interface {}", network.eni_id)));
     left.extend(record.image.iter().filter_map(|i| i.id.as_ref()).map(|id| format!("image {id}")));
     left.extend(
