@@ -50,12 +50,20 @@ fn yes() -> bool {
 struct Write {
     instance_id: Option<String>,
     volume_id: Option<String>,
+    #[serde(default)]
+    all_volumes: bool,
     #[serde(default = "once")]
     times: u64,
 }
 
 fn once() -> u64 {
     1
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Hang {
+    volume_id: String,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +112,11 @@ fn answer(state: &mut State, method: &str, path: &str, query: &str, body: &str) 
         }
         ("POST", "interrupt") => interrupt(state, read(body)?),
         ("POST", "write") => write(state, read(body)?),
+        ("POST", "hang") => {
+            let request: Hang = read(body)?;
+            state.cloud.hang_next_attach(&request.volume_id)?;
+            Ok(json!({}))
+        }
         ("POST", "capacity") => capacity(state, &read(body)?),
         ("POST", "kill") => kill(state, &read(body)?),
         ("POST", "events") => {
@@ -141,6 +154,12 @@ fn interrupt(state: &mut State, request: Interrupt) -> Answer {
 
 fn write(state: &mut State, request: Write) -> Answer {
     let target = match (request.instance_id, request.volume_id) {
+        (Some(id), None) if request.all_volumes => {
+            return Ok(json!({"volumes": state.cloud.write_all(&id, request.times)?}));
+        }
+        (_, Some(_)) if request.all_volumes => {
+            return Err(refuse(400, "'allVolumes' goes with 'instanceId' only"));
+        }
         (Some(id), None) => WriteTarget::Instance(id),
         (None, Some(id)) => WriteTarget::Volume(id),
         (Some(_), Some(_)) | (None, None) => {
@@ -257,7 +276,7 @@ fn not_found(method: &str, path: &str) -> Refusal {
         404,
         format!(
             "there is no {method} /_cloud/{path}; there are GET clock, volumes/ID, calls, invocations, events, \
-             dead-letters, functions; POST interrupt, write, capacity, events, faults, kill; DELETE events, faults"
+             dead-letters, functions; POST interrupt, write, hang, capacity, events, faults, kill; DELETE events, faults"
         ),
     )
 }

@@ -145,7 +145,7 @@ fn devices(it: &Instance) -> Nodes {
     Nodes::new().list("blockDeviceMapping", &it.block_devices, |(name, device)| {
         let ebs = Nodes::new()
             .text("volumeId", &device.volume_id)
-            .text("status", "attached")
+            .text("status", device.state.name())
             .time("attachTime", device.attach_time)
             .text("deleteOnTermination", device.delete_on_termination);
         Nodes::new().text("deviceName", name).node("ebs", ebs)

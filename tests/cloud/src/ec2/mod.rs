@@ -49,6 +49,8 @@ fn front(operation: &str) -> Option<Front> {
         "CreateVolume" => volumes::create,
         "DeleteVolume" => volumes::delete,
         "DescribeVolumes" => volumes::describe,
+        "AttachVolume" => volumes::attach,
+        "DetachVolume" => volumes::detach,
         "CreateSnapshot" => snapshots::create,
         "DeleteSnapshot" => snapshots::delete,
         "DescribeSnapshots" => snapshots::describe,

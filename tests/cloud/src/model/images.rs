@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::events::Fact;
 use super::filter::Described;
+use super::launch_devices::check_mappings;
 use super::launch_spec::{BlockDeviceMapping, Ebs};
 use super::tags::{self, TagSpecification, Tags};
 use super::{ApiError, Billing, Cloud, Describe, Due, Kind, Page, SnapshotState};
@@ -223,6 +224,7 @@ impl Cloud {
                 format!("AMI name {} is already in use by AMI {}", request.name, twin.id),
             ));
         }
+        check_mappings(&request.block_devices)?;
         let mut spec = request.clone();
         let mut billing = None;
         let root = spec.root_device_name.clone().ok_or_else(|| ApiError::missing("rootDeviceName"))?;

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
+use super::attachments::AttachmentState;
 use super::filter::Described;
 use super::launch_spec::InstanceProfile;
 use super::tags::Tags;
@@ -63,6 +64,8 @@ pub struct BlockDevice {
     pub volume_id: String,
     /// Whether it goes with the instance.
     pub delete_on_termination: bool,
+    /// State of the attachment.
+    pub state: AttachmentState,
     /// When it was attached.
     pub attach_time: Timestamp,
 }
@@ -199,7 +202,7 @@ pub struct InstanceStatus {
 pub enum WriteTarget {
     /// The root volume of an instance.
     Instance(String),
-    /// A volume, attached to a running instance.
+    /// A volume, root or data, attached to a running instance.
     Volume(String),
 }
 
@@ -230,6 +233,8 @@ impl Described for Instance {
         "instance.group-id",
         "block-device-mapping.volume-id",
         "block-device-mapping.device-name",
+        "block-device-mapping.status",
+        "block-device-mapping.delete-on-termination",
         "network-interface.network-interface-id",
         "network-interface.attachment.attachment-id",
     ];
@@ -272,6 +277,13 @@ impl Described for Instance {
             }
             "block-device-mapping.device-name" => {
                 return self.block_devices.keys().map(|it| it.as_str().into()).collect();
+            }
+            "block-device-mapping.status" => {
+                return self.block_devices.values().map(|it| it.state.name().into()).collect();
+            }
+            "block-device-mapping.delete-on-termination" => {
+                let goes = |it: &BlockDevice| it.delete_on_termination.to_string().into();
+                return self.block_devices.values().map(goes).collect();
             }
             "network-interface.network-interface-id" => {
                 return self.interfaces.iter().map(|it| it.network_interface_id.as_str().into()).collect();

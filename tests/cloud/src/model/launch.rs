@@ -1,17 +1,18 @@
 //! RunInstances: everything is checked before anything is made, so that a refused launch leaves nothing behind.
 //!
 //! A client token answers with what its first successful call made, and is not used up by a refusal. The combinations
-//! refused here are those the API reference names for network interfaces, markets and block devices.
+//! refused here are those the API reference names for network interfaces and markets; block devices are decided in
+//! `launch_devices`.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::catalog::{ARM64, InstanceType, addresses_per_interface, instance_type};
-use super::instances::{BlockDevice, Instance, InstanceInterface, InstanceState};
+use super::instances::{Instance, InstanceInterface, InstanceState};
 use super::interfaces::InterfaceAttachment;
-use super::launch_spec::{InstanceProfile, InterfaceSpec, LaunchSpec, RunInstances, merge_devices};
+use super::launch_devices::{PlannedDevice, check_mappings};
+use super::launch_spec::{InstanceProfile, InterfaceSpec, LaunchSpec, RunInstances};
 use super::tags;
-use super::volumes::{Blueprint, VolumeAttachment};
 use super::{ApiError, Cloud, Image, Kind, Market, Remembered, Subnet};
 
 /// Resource types RunInstances can tag.
@@ -45,8 +46,7 @@ struct Plan {
     zone: String,
     /// Position, interface, whether it goes with the instance.
     nics: Vec<(u32, Nic, bool)>,
-    /// Device, volume, whether it goes with the instance.
-    devices: Vec<(String, Blueprint, bool)>,
+    devices: Vec<PlannedDevice>,
     spec: LaunchSpec,
 }
 
@@ -60,7 +60,12 @@ fn check_counts(request: &RunInstances) -> Result<(), ApiError> {
     if request.max_count > 1000 {
         return Err(ApiError::value("The maximum count must not be greater than 1000."));
     }
-    if request.client_token.as_ref().is_some_and(|it| it.is_empty() || it.len() > 64 || !it.is_ascii()) {
+    check_token(request.client_token.as_deref())
+}
+
+/// Refuses a token that is too long, or not ASCII (EC2 developer guide, *Ensuring idempotency*).
+pub(crate) fn check_token(token: Option<&str>) -> Result<(), ApiError> {
+    if token.is_some_and(|it| it.is_empty() || it.len() > 64 || !it.is_ascii()) {
         return Err(ApiError::value("The client token must be 1 to 64 ASCII characters."));
     }
     Ok(())
@@ -208,9 +213,12 @@ impl Cloud {
 
     fn plan_launch(&self, request: &RunInstances) -> Result<Plan, ApiError> {
         let mut spec = request.spec.clone();
+        check_mappings(&spec.block_devices)?;
         if let Some(which) = &request.launch_template {
             let version = which.version.as_deref().unwrap_or("$Default");
-            spec = spec.over(&self.template(which)?.version(version)?.data);
+            let data = &self.template(which)?.version(version)?.data;
+            check_mappings(&data.block_devices)?;
+            spec = spec.over(data);
         }
         tags::check_specifications(&spec.tag_specifications, TAGGABLE)?;
         check_user_data(&spec)?;
@@ -244,34 +252,6 @@ impl Cloud {
         self.check_address_limits(&nics, kind)?;
         let zone = self.zone_of(&nics, &spec)?;
         Ok(Plan { image, kind, market, zone, nics, devices, spec })
-    }
-
-    fn plan_devices(
-        &self,
-        image: &Image,
-        spec: &LaunchSpec,
-    ) -> Result<Vec<(String, Blueprint, bool)>, ApiError> {
-        let root = image.root_device();
-        let mut devices = Vec::new();
-        for mapping in merge_devices(&image.spec.block_devices, &spec.block_devices) {
-            let is_root = mapping.device_name == root;
-            if mapping.no_device.is_some() && is_root {
-                return Err(ApiError::new(
-                    "InvalidBlockDeviceMapping",
-                    format!("The root device {root} cannot be left out."),
-                ));
-            }
-            let Some(ebs) = mapping.ebs.filter(|_| mapping.no_device.is_none()) else { continue };
-            if is_root && !image.snapshot_ids().any(|id| Some(id) == ebs.snapshot_id.as_deref()) {
-                return Err(ApiError::new(
-                    "InvalidBlockDeviceMapping",
-                    "snapshotId cannot be modified on root device",
-                ));
-            }
-            let blueprint = self.blueprint(&ebs.wish())?;
-            devices.push((mapping.device_name, blueprint, ebs.delete_on_termination.unwrap_or(true)));
-        }
-        Ok(devices)
     }
 
     fn plan_interfaces(&self, spec: &LaunchSpec, count: u32) -> Result<Vec<(u32, Nic, bool)>, ApiError> {
@@ -374,8 +354,9 @@ impl Cloud {
     /// Makes one instance of a checked launch.
     fn launch(&mut self, plan: &Plan, reservation: &str, index: u32, request: &RunInstances) -> String {
         let mut instance = self.draft(plan, reservation, index, request);
-        for (device, blueprint, goes) in &plan.devices {
-            self.make_device(&mut instance, device, blueprint, *goes, plan);
+        let tags = tags::for_type(&plan.spec.tag_specifications, "volume");
+        for device in &plan.devices {
+            self.make_device(&mut instance, device, tags.clone());
         }
         for (position, nic, goes) in &plan.nics {
             self.make_interface(&mut instance, *position, nic, *goes, plan);
@@ -440,32 +421,6 @@ impl Cloud {
             created: self.now,
             epoch: 0,
         }
-    }
-
-    fn make_device(
-        &mut self,
-        instance: &mut Instance,
-        device: &str,
-        blueprint: &Blueprint,
-        delete_on_termination: bool,
-        plan: &Plan,
-    ) {
-        let attachment = VolumeAttachment {
-            instance_id: instance.id.clone(),
-            device: device.to_owned(),
-            attach_time: self.now,
-            delete_on_termination,
-        };
-        let tags = tags::for_type(&plan.spec.tag_specifications, "volume");
-        let volume_id = self.build_volume(blueprint.clone(), &plan.zone, Some(attachment), tags);
-        if device == instance.root_device_name
-            && let Some(volume) = self.volumes.get_mut(&volume_id)
-        {
-            // The image decides what the root is billed as, whatever its snapshot says.
-            volume.billing = Some(plan.image.billing.clone());
-        }
-        let held = BlockDevice { volume_id, delete_on_termination, attach_time: self.now };
-        instance.block_devices.insert(device.to_owned(), held);
     }
 
     fn make_interface(

@@ -78,6 +78,7 @@ impl Ebs {
             encrypted: self.encrypted,
             kms_key_id: self.kms_key_id.as_deref(),
             snapshot_id: self.snapshot_id.as_deref(),
+            multi_attach: None,
         }
     }
 

@@ -1,11 +1,12 @@
 //! What starts, stops and ends instances, and what becomes of what they held.
 //!
-//! A terminated instance shows neither block devices nor interfaces and is forgotten after an hour. A guest writes only
-//! while its instance is `running`; nothing else changes a volume's contents.
+//! A terminated instance shows neither block devices nor interfaces and is forgotten after an hour. What lets go of a
+//! volume is decided in `attachments`, never here.
 
+use super::attachments::AttachmentState;
 use super::events::Fact;
-use super::instances::{InstanceState, StateChange, WriteTarget};
-use super::{ApiError, BlockDevice, Cloud, Due, Ebs, Kind, Market, Tags, VolumeAttachment, VolumeState};
+use super::instances::{InstanceState, StateChange};
+use super::{ApiError, BlockDevice, Cloud, Due, Ebs, Instance, Kind, Market, Tags};
 
 impl Cloud {
     /// Puts an instance into a state, with its event; answers the new epoch.
@@ -62,7 +63,7 @@ impl Cloud {
         (instance.private_ip, instance.subnet_id, instance.vpc_id) = (None, None, None);
         instance.security_groups.clear();
         for device in devices.into_values() {
-            self.plan(self.settings.release_volume, Due::ReleaseVolume(device.volume_id));
+            self.plan(self.settings.release_volume, Due::ReleaseVolume(device.volume_id, id.to_owned()));
         }
         for interface in interfaces {
             self.plan(self.settings.release_interface, Due::ReleaseInterface(interface.network_interface_id));
@@ -249,6 +250,16 @@ impl Cloud {
                     return Err(wrong_state(id, "started"));
                 }
             }
+            let rootless = |it: &&Instance| {
+                it.state == InstanceState::Stopped
+                    && it.root().is_none_or(|root| root.state != AttachmentState::Attached)
+            };
+            if let Some(it) = self.instances.get(id).filter(rootless) {
+                return Err(ApiError::value(format!(
+                    "Invalid value '{id}' for instanceId. Instance does not have a volume attached at root ({})",
+                    it.root_device_name
+                )));
+            }
         }
         for (id, state) in &before {
             if *state == InstanceState::Stopped {
@@ -290,7 +301,8 @@ impl Cloud {
             let Some(device) = instance.block_devices.get_mut(name) else { continue };
             device.delete_on_termination = *value;
             let volume = self.volumes.get_mut(&device.volume_id);
-            if let Some(held) = volume.and_then(|it| it.attachment.as_mut()) {
+            let attachments = volume.into_iter().flat_map(|it| it.attachments.iter_mut());
+            for held in attachments.filter(|it| it.instance_id == instance_id) {
                 held.delete_on_termination = *value;
             }
         }
@@ -309,50 +321,20 @@ impl Cloud {
         let source = self.volumes.get(&old).and_then(|volume| volume.snapshot_id.clone());
         let ebs = Ebs { snapshot_id: source, ..Ebs::default() };
         let blueprint = self.blueprint(&ebs.wish())?;
-        let attachment = VolumeAttachment {
-            instance_id: instance_id.to_owned(),
-            device: device.clone(),
-            attach_time: self.now,
-            delete_on_termination: true,
-        };
-        let new = self.build_volume(blueprint, &zone, Some(attachment), Tags::new());
-        if let Some(volume) = self.volumes.get_mut(&old) {
-            (volume.state, volume.attachment) = (VolumeState::Available, None);
-        }
-        let attach_time = self.now;
+        let held = self.new_attachment(instance_id, &device, AttachmentState::Attached, true);
+        let (state, attach_time) = (held.state, held.attach_time);
+        let new = self.build_volume(blueprint, &zone, Some(held), Tags::new());
+        self.let_go(&old, |it| it.instance_id == instance_id);
         if let Some(instance) = self.instances.get_mut(instance_id) {
-            let held = BlockDevice { volume_id: new.clone(), delete_on_termination: true, attach_time };
+            let held =
+                BlockDevice { volume_id: new.clone(), delete_on_termination: true, state, attach_time };
             instance.block_devices.insert(device, held);
         }
         Ok(new)
     }
-
-    /// Lets the guest write `times` times; answers the volume's new counter. Refused unless the instance runs.
-    pub fn write(&mut self, target: WriteTarget, times: u64) -> Result<u64, ApiError> {
-        let volume_id = match target {
-            WriteTarget::Volume(id) => id,
-            WriteTarget::Instance(id) => {
-                Kind::Instance.check(&id)?;
-                let instance = self.instances.get(&id).ok_or_else(|| Kind::Instance.not_found(&id))?;
-                let root = instance.root().map(|it| it.volume_id.clone());
-                root.ok_or_else(|| wrong_state(&id, "written by"))?
-            }
-        };
-        Kind::Volume.check(&volume_id)?;
-        let volume = self.volumes.get_mut(&volume_id).ok_or_else(|| Kind::Volume.not_found(&volume_id))?;
-        let holder = volume.attachment.as_ref().map(|it| it.instance_id.clone());
-        let runs = holder.as_ref().and_then(|id| self.instances.get(id));
-        if runs.is_none_or(|it| it.state != InstanceState::Running) {
-            return Err(ApiError::state(format!(
-                "Volume {volume_id} is not attached to a running instance."
-            )));
-        }
-        volume.contents.writes = volume.contents.writes.saturating_add(times);
-        Ok(volume.contents.writes)
-    }
 }
 
-fn wrong_state(id: &str, what: &str) -> ApiError {
+pub(super) fn wrong_state(id: &str, what: &str) -> ApiError {
     ApiError::new(
         "IncorrectInstanceState",
         format!("The instance '{id}' is not in a state from which it can be {what}."),

@@ -8,6 +8,7 @@
 //! Time moves only in [`Cloud::advance`]; whatever falls due in between happens at its own time and in order.
 
 mod addresses;
+mod attachments;
 mod catalog;
 mod defaults;
 mod error;
@@ -19,6 +20,7 @@ mod instances;
 mod interfaces;
 mod ipv6;
 mod launch;
+mod launch_devices;
 mod launch_spec;
 mod lifecycle;
 mod network;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 pub use addresses::{AssociateAddress, Association, ElasticIp};
+pub use attachments::{AttachVolume, AttachmentState, DetachVolume, VolumeAttachment};
 pub use catalog::{ARM64, InstanceType, TYPES, X86_64, addresses_per_interface, instance_type};
 pub use defaults::Defaults;
 pub use error::{ApiError, Kind};
@@ -58,7 +61,7 @@ pub use settings::{Quota, Settings};
 pub use snapshots::{Snapshot, SnapshotState};
 pub use tags::{TagSpecification, Tags};
 pub use templates::{CreateLaunchTemplate, LaunchTemplate, TemplateVersion, Versions};
-pub use volumes::{Contents, CreateVolume, Volume, VolumeAttachment, VolumeState};
+pub use volumes::{Contents, CreateVolume, Volume, VolumeState};
 
 pub(crate) use filter::cut;
 
@@ -89,8 +92,12 @@ pub(crate) enum Due {
     Stopped(String, u32),
     /// EC2 takes a spot instance back.
     Reclaim(String),
-    /// A terminated instance's volume is let go.
-    ReleaseVolume(String),
+    /// A volume is let go by the instance that terminated.
+    ReleaseVolume(String, String),
+    /// A volume is attached; the number tells which attachment is meant.
+    Attached(String, u64),
+    /// A volume is detached.
+    Detached(String, u64),
     /// A terminated instance's network interface is let go.
     ReleaseInterface(String),
     /// A terminated instance can no longer be described.
@@ -124,6 +131,10 @@ pub struct Cloud {
     throttle: throttle::Throttle,
     pub(crate) instances: BTreeMap<String, Instance>,
     pub(crate) volumes: BTreeMap<String, Volume>,
+    /// How many attachments of volumes there ever were.
+    attached_ever: u64,
+    /// Volumes whose next attachment hangs.
+    hanging: BTreeSet<String>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) images: BTreeMap<String, Image>,
     pub(crate) interfaces: BTreeMap<String, NetworkInterface>,
@@ -159,6 +170,8 @@ impl Cloud {
             throttle: throttle::Throttle::default(),
             instances: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            attached_ever: 0,
+            hanging: BTreeSet::new(),
             snapshots: BTreeMap::new(),
             images: BTreeMap::new(),
             interfaces: BTreeMap::new(),
@@ -214,7 +227,9 @@ impl Cloud {
             Due::Terminated(id, epoch) => self.finish_shutdown(&id, epoch),
             Due::Stopped(id, epoch) => self.finish_stop(&id, epoch),
             Due::Reclaim(id) => self.reclaim(&id),
-            Due::ReleaseVolume(id) => self.release_volume(&id),
+            Due::ReleaseVolume(id, instance) => self.release_volume(&id, &instance),
+            Due::Attached(id, serial) => self.finish_attach(&id, serial),
+            Due::Detached(id, serial) => self.finish_detach(&id, serial),
             Due::ReleaseInterface(id) => self.release_interface(&id),
             Due::Forget(id) => {
                 self.instances.remove(&id);

@@ -53,6 +53,13 @@ pub struct Settings {
     pub image_hold: SignedDuration,
     /// Volume `creating` to `available`.
     pub create_volume: SignedDuration,
+    /// `attaching` to `attached`, of a volume that is attached after the launch.
+    pub attach_volume: SignedDuration,
+    /// `detaching` to the volume being `available`.
+    pub detach_volume: SignedDuration,
+    /// Most volumes of one instance (EC2 User Guide, *Volume limits*: 28 attachments of most types, the network interface
+    /// among them).
+    pub attachment_limit: usize,
     /// How long after creation a resource is not yet seen by reads (eventual consistency).
     pub read_lag: SignedDuration,
     /// Most Elastic IP addresses (EC2 User Guide, *Elastic IP addresses*: 5 per Region, adjustable).
@@ -92,6 +99,9 @@ impl Default for Settings {
             register_image: SignedDuration::from_secs(8),
             image_hold: SignedDuration::from_secs(20),
             create_volume: SignedDuration::from_secs(2),
+            attach_volume: SignedDuration::from_secs(4),
+            detach_volume: SignedDuration::from_secs(5),
+            attachment_limit: 27,
             read_lag: SignedDuration::ZERO,
             elastic_ip_limit: 5,
             network_interface_limit: 5000,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::attachments::VolumeAttachment;
 use super::events::Fact;
 use super::filter::Described;
 use super::tags::{self, TagSpecification, Tags};
-use super::{ApiError, Billing, Cloud, Describe, Due, Kind, Page, Remembered, SnapshotState};
+use super::{ApiError, Billing, Cloud, Describe, Due, Kind, Page, Remembered, Snapshot, SnapshotState};
 
 /// What is on a volume or in a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,19 +45,6 @@ impl VolumeState {
     }
 }
 
-/// A volume's attachment to an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VolumeAttachment {
-    /// The instance.
-    pub instance_id: String,
-    /// Device name.
-    pub device: String,
-    /// When it was attached.
-    pub attach_time: Timestamp,
-    /// Whether it goes with the instance.
-    pub delete_on_termination: bool,
-}
-
 /// An EBS volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
@@ -82,8 +70,10 @@ pub struct Volume {
     pub zone: String,
     /// When it was made.
     pub create_time: Timestamp,
-    /// Who holds it.
-    pub attachment: Option<VolumeAttachment>,
+    /// Who holds it; at most one, unless it has Multi-Attach.
+    pub attachments: Vec<VolumeAttachment>,
+    /// Whether several instances may hold it.
+    pub multi_attach: bool,
     /// Tags.
     pub tags: Tags,
     /// What is on it.
@@ -96,6 +86,18 @@ pub struct Volume {
     pub last_snapshot: Option<Timestamp>,
     /// Its snapshots that are pending or failed, which count against the limit of concurrent ones.
     pub unfinished: Vec<String>,
+}
+
+impl Volume {
+    /// Who holds it; the first one of several.
+    pub fn attachment(&self) -> Option<&VolumeAttachment> {
+        self.attachments.first()
+    }
+
+    /// Its attachment to an instance.
+    pub fn attachment_to(&self, instance_id: &str) -> Option<&VolumeAttachment> {
+        self.attachments.iter().find(|it| it.instance_id == instance_id)
+    }
 }
 
 /// CreateVolume.
@@ -117,6 +119,8 @@ pub struct CreateVolume {
     pub kms_key_id: Option<String>,
     /// Snapshot to fill it from.
     pub snapshot_id: Option<String>,
+    /// Whether several instances may hold it, `io1` and `io2` only.
+    pub multi_attach: Option<bool>,
     /// Tags for the volume.
     pub tag_specifications: Vec<TagSpecification>,
     /// Idempotency token.
@@ -133,6 +137,7 @@ pub(crate) struct Blueprint {
     encrypted: bool,
     kms_key_id: Option<String>,
     snapshot_id: Option<String>,
+    multi_attach: bool,
     contents: Contents,
     billing: Option<Billing>,
 }
@@ -147,6 +152,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) encrypted: Option<bool>,
     pub(crate) kms_key_id: Option<&'a str>,
     pub(crate) snapshot_id: Option<&'a str>,
+    pub(crate) multi_attach: Option<bool>,
 }
 
 /// The volume types and the sizes they allow, in GiB (EBS User Guide, *EBS volume types*).
@@ -164,12 +170,30 @@ fn size_limits(volume_type: &str) -> Result<(u32, u32), ApiError> {
     }
 }
 
-/// The performance a volume gets, refusing what its type does not have.
-fn performance(
-    volume_type: &str,
-    size: u32,
-    wish: &Wish<'_>,
-) -> Result<(Option<u32>, Option<u32>), ApiError> {
+/// Refuses a figure outside its bounds.
+fn within(what: &str, volume_type: &str, figure: u32, (least, most): (u32, u32)) -> Result<(), ApiError> {
+    if (least..=most).contains(&figure) {
+        return Ok(());
+    }
+    Err(ApiError::value(format!("Volume {what} of {figure} is out of range for {volume_type}.")))
+}
+
+/// Refuses more operations than a volume's size allows.
+fn check_ratio(iops: u32, size: u32, most: u32) -> Result<(), ApiError> {
+    if u64::from(iops) <= u64::from(size) * u64::from(most) {
+        return Ok(());
+    }
+    Err(ApiError::value(format!(
+        "Iops to volume size ratio of {:.6} is too high; maximum is {most} iops per GiB",
+        f64::from(iops) / f64::from(size)
+    )))
+}
+
+/// Operations and MiB a second.
+type Performance = (Option<u32>, Option<u32>);
+
+/// The performance a volume gets, refusing what its type does not have (EBS User Guide, *EBS volume types*).
+fn performance(volume_type: &str, size: u32, wish: &Wish<'_>) -> Result<Performance, ApiError> {
     if wish.throughput.is_some() && volume_type != "gp3" {
         return Err(ApiError::combination(format!(
             "The parameter throughput is not supported for {volume_type} volumes."
@@ -178,17 +202,26 @@ fn performance(
     match volume_type {
         "gp3" => {
             let (iops, throughput) = (wish.iops.unwrap_or(3000), wish.throughput.unwrap_or(125));
-            if !(3000..=80_000).contains(&iops) {
-                return Err(ApiError::value(format!("Volume iops of {iops} is out of range for gp3.")));
+            within("iops", volume_type, iops, (3000, 80_000))?;
+            within("throughput", volume_type, throughput, (125, 2000))?;
+            if iops > 3000 {
+                check_ratio(iops, size, 500)?;
             }
-            if !(125..=2000).contains(&throughput) {
+            if throughput * 4 > iops {
                 return Err(ApiError::value(format!(
-                    "Throughput of {throughput} MiB/s is out of range for gp3."
+                    "Throughput (MiBps) to iops ratio of {:.6} is too high; maximum is 0.250000 MiBps per iops.",
+                    f64::from(throughput) / f64::from(iops)
                 )));
             }
             Ok((Some(iops), Some(throughput)))
         }
-        "io1" | "io2" => wish.iops.map(|iops| (Some(iops), None)).ok_or_else(|| ApiError::missing("iops")),
+        "io1" | "io2" => {
+            let iops = wish.iops.ok_or_else(|| ApiError::missing("iops"))?;
+            let (most, ratio) = if volume_type == "io1" { (64_000, 50) } else { (256_000, 1000) };
+            within("iops", volume_type, iops, (100, most))?;
+            check_ratio(iops, size, ratio)?;
+            Ok((Some(iops), None))
+        }
         plain if wish.iops.is_some() => {
             Err(ApiError::combination(format!("The parameter iops is not supported for {plain} volumes.")))
         }
@@ -212,6 +245,7 @@ impl Described for Volume {
         "attachment.device",
         "attachment.status",
         "attachment.delete-on-termination",
+        "multi-attach-enabled",
     ];
 
     fn tags(&self) -> &Tags {
@@ -223,7 +257,6 @@ impl Described for Volume {
     }
 
     fn values<'a>(&'a self, filter: &str, _: &'a Cloud) -> Vec<Cow<'a, str>> {
-        let held = self.attachment.as_ref();
         let value: Option<Cow<'a, str>> = match filter {
             "volume-id" => Some(self.id.as_str().into()),
             "status" => Some(self.state.name().into()),
@@ -233,10 +266,23 @@ impl Described for Volume {
             "snapshot-id" => Some(self.snapshot_id.as_deref().unwrap_or_default().into()),
             "availability-zone" => Some(self.zone.as_str().into()),
             "create-time" => Some(self.create_time.to_string().into()),
-            "attachment.instance-id" => held.map(|it| it.instance_id.as_str().into()),
-            "attachment.device" => held.map(|it| it.device.as_str().into()),
-            "attachment.status" => held.map(|_| "attached".into()),
-            "attachment.delete-on-termination" => held.map(|it| it.delete_on_termination.to_string().into()),
+            "multi-attach-enabled" => Some(self.multi_attach.to_string().into()),
+            "attachment.instance-id" => {
+                return self.attachments.iter().map(|it| it.instance_id.as_str().into()).collect();
+            }
+            "attachment.device" => {
+                return self.attachments.iter().map(|it| it.device.as_str().into()).collect();
+            }
+            "attachment.status" => {
+                return self.attachments.iter().map(|it| it.state.name().into()).collect();
+            }
+            "attachment.delete-on-termination" => {
+                return self
+                    .attachments
+                    .iter()
+                    .map(|it| it.delete_on_termination.to_string().into())
+                    .collect();
+            }
             _ => None,
         };
         value.into_iter().collect()
@@ -244,23 +290,20 @@ impl Described for Volume {
 }
 
 impl Cloud {
+    /// A snapshot that volumes can be made from.
+    fn source(&self, id: &str) -> Result<&Snapshot, ApiError> {
+        Kind::Snapshot.check(id)?;
+        let snapshot = self.snapshots.get(id).filter(|it| self.sees(it.start_time));
+        let snapshot = snapshot.ok_or_else(|| Kind::Snapshot.not_found(id))?;
+        if snapshot.state == SnapshotState::Completed {
+            return Ok(snapshot);
+        }
+        Err(ApiError::state(format!("Snapshot is in invalid state - {}", snapshot.state.name())))
+    }
+
     /// Settles a volume's size, performance and contents, or refuses.
     pub(crate) fn blueprint(&self, wish: &Wish<'_>) -> Result<Blueprint, ApiError> {
-        let source = match wish.snapshot_id {
-            None => None,
-            Some(id) => {
-                Kind::Snapshot.check(id)?;
-                let snapshot = self.snapshots.get(id).filter(|it| self.sees(it.start_time));
-                let snapshot = snapshot.ok_or_else(|| Kind::Snapshot.not_found(id))?;
-                if snapshot.state != SnapshotState::Completed {
-                    return Err(ApiError::state(format!(
-                        "Snapshot is in invalid state - {}",
-                        snapshot.state.name()
-                    )));
-                }
-                Some(snapshot)
-            }
-        };
+        let source = wish.snapshot_id.map(|id| self.source(id)).transpose()?;
         let size = wish.size.or(source.map(|it| it.volume_size)).ok_or_else(|| {
             ApiError::new("MissingParameter", "The request must contain the parameter size/snapshot")
         })?;
@@ -281,6 +324,18 @@ impl Cloud {
             )));
         }
         let (iops, throughput) = performance(volume_type, size, wish)?;
+        let multi_attach = wish.multi_attach.unwrap_or(false);
+        if multi_attach && !matches!(volume_type, "io1" | "io2") {
+            return Err(ApiError::combination(format!(
+                "The parameter multiAttachEnabled is not supported for {volume_type} volumes."
+            )));
+        }
+        if wish.kms_key_id.is_some() && wish.encrypted != Some(true) {
+            return Err(ApiError::new(
+                "InvalidParameterDependency",
+                "The parameter KmsKeyId requires the parameter Encrypted to be set.",
+            ));
+        }
         let mut contents = source.map(|it| it.contents.clone()).unwrap_or_default();
         contents.lineage.extend(source.map(|it| it.id.clone()));
         Ok(Blueprint {
@@ -291,6 +346,7 @@ impl Cloud {
             encrypted: wish.encrypted.unwrap_or(false) || source.is_some_and(|it| it.encrypted),
             kms_key_id: wish.kms_key_id.map(str::to_owned).or_else(|| source?.kms_key_id.clone()),
             snapshot_id: source.map(|it| it.id.clone()),
+            multi_attach,
             contents,
             billing: source.and_then(|it| it.billing.clone()),
         })
@@ -317,7 +373,8 @@ impl Cloud {
             snapshot_id: plan.snapshot_id,
             zone: zone.to_owned(),
             create_time: self.now,
-            attachment,
+            attachments: attachment.into_iter().collect(),
+            multi_attach: plan.multi_attach,
             tags,
             snapshotted: plan.contents.writes,
             contents: plan.contents,
@@ -333,6 +390,7 @@ impl Cloud {
     pub fn create_volume(&mut self, request: &CreateVolume) -> Result<Volume, ApiError> {
         const ACTION: &str = "CreateVolume";
         self.admit(ACTION)?;
+        super::launch::check_token(request.client_token.as_deref())?;
         let token = request.client_token.as_ref().map(|token| (ACTION, token.clone()));
         if let Some(Remembered::Volume(earlier, id)) = token.as_ref().and_then(|key| self.tokens.get(key)) {
             super::launch::same(&**earlier, request)?;
@@ -345,7 +403,7 @@ impl Cloud {
                 format!("The zone '{}' does not exist.", request.zone),
             ));
         }
-        let plan = self.blueprint(&Wish {
+        let wish = Wish {
             size: request.size,
             volume_type: request.volume_type.as_deref(),
             iops: request.iops,
@@ -353,6 +411,12 @@ impl Cloud {
             encrypted: request.encrypted,
             kms_key_id: request.kms_key_id.as_deref(),
             snapshot_id: request.snapshot_id.as_deref(),
+            multi_attach: request.multi_attach,
+        };
+        // There is no mapping here that could be wrong.
+        let plan = self.blueprint(&wish).map_err(|error| match error.code.as_ref() {
+            "InvalidBlockDeviceMapping" => ApiError::value(error.message),
+            _ => error,
         })?;
         let tags = tags::for_type(&request.tag_specifications, "volume");
         let id = self.build_volume(plan, &request.zone, None, tags);
@@ -371,17 +435,6 @@ impl Cloud {
         }
     }
 
-    /// Lets go of a volume after its instance terminated: deleted if it was to go with it, else `available`.
-    pub(crate) fn release_volume(&mut self, id: &str) {
-        let Some(volume) = self.volumes.get_mut(id) else { return };
-        let Some(attachment) = volume.attachment.take() else { return };
-        volume.state = VolumeState::Available;
-        if attachment.delete_on_termination {
-            self.volumes.remove(id);
-            self.emit(Fact::Volume { volume: id.to_owned(), event: "deleteVolume", result: "deleted" });
-        }
-    }
-
     /// ModifyVolume: size and type, in force at once. A volume never shrinks.
     pub fn modify_volume(
         &mut self,
@@ -391,8 +444,7 @@ impl Cloud {
     ) -> Result<(), ApiError> {
         self.admit("ModifyVolume")?;
         Kind::Volume.check(id)?;
-        let volume = self.volumes.get(id).filter(|it| self.sees(it.create_time));
-        let volume = volume.ok_or_else(|| Kind::Volume.not_found(id))?;
+        let volume = self.visible_volume(id)?;
         let size = size.unwrap_or(volume.size);
         if size < volume.size {
             return Err(ApiError::value("New size cannot be smaller than existing size"));
@@ -407,13 +459,18 @@ impl Cloud {
         Ok(())
     }
 
+    /// A volume that reads can see.
+    pub(crate) fn visible_volume(&self, id: &str) -> Result<&Volume, ApiError> {
+        let volume = self.volumes.get(id).filter(|it| self.sees(it.create_time));
+        volume.ok_or_else(|| Kind::Volume.not_found(id))
+    }
+
     /// DeleteVolume; refused while the volume is attached.
     pub fn delete_volume(&mut self, id: &str) -> Result<(), ApiError> {
         self.admit("DeleteVolume")?;
         Kind::Volume.check(id)?;
-        let volume = self.volumes.get(id).filter(|it| self.sees(it.create_time));
-        let volume = volume.ok_or_else(|| Kind::Volume.not_found(id))?;
-        if let Some(attachment) = &volume.attachment {
+        let volume = self.visible_volume(id)?;
+        if let Some(attachment) = volume.attachment() {
             return Err(ApiError::new(
                 "VolumeInUse",
                 format!("Volume {id} is currently attached to {}", attachment.instance_id),

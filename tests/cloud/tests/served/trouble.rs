@@ -90,6 +90,45 @@ async fn an_ec2_fault_reads_like_ec2() {
 }
 
 #[tokio::test]
+async fn the_next_attachment_of_a_volume_hangs_as_told_and_guests_write_to_the_others() {
+    let cloud = start(500.0).await;
+    let call = async |rest: &str| {
+        let answer = cloud.send("POST", "/", &[], &format!("Version=2016-11-15&Action={rest}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    };
+    let field = |body: &str, name: &str| -> String {
+        let (_, rest) = body.split_once(&format!("<{name}>")).unwrap();
+        rest.split_once('<').unwrap().0.to_owned()
+    };
+    let run =
+        call("RunInstances&MinCount=1&MaxCount=1&LaunchTemplate.LaunchTemplateName=perennial-demo").await;
+    let instance = field(&run, "instanceId");
+    let mut volumes = Vec::new();
+    for _ in 0..2 {
+        let made = call("CreateVolume&AvailabilityZone=us-east-1a&Size=1").await;
+        volumes.push(field(&made, "volumeId"));
+    }
+    let shows = async |volume: &str, status: &str| {
+        let body = call(&format!("DescribeVolumes&VolumeId.1={volume}")).await;
+        body.contains(&format!("<status>{status}</status>"))
+    };
+    while !call("DescribeInstances").await.contains("<name>running</name>") {}
+    while !shows(&volumes[1], "available").await {}
+    cloud.control("POST", "hang", &json!({"volumeId": volumes[0]}));
+    for (volume, device) in volumes.iter().zip(["sdf", "sdg"]) {
+        call(&format!("AttachVolume&VolumeId={volume}&InstanceId={instance}&Device={device}")).await;
+    }
+    while !shows(&volumes[1], "attached").await {}
+    assert!(shows(&volumes[0], "attaching").await, "the earlier one hangs");
+    let written = cloud.control("POST", "write", &json!({"instanceId": instance, "allVolumes": true}));
+    assert_eq!(written["volumes"].as_object().unwrap().len(), 2, "the root and the other: {written}");
+    assert_eq!(written["volumes"][&volumes[1]], 1);
+    call(&format!("DetachVolume&VolumeId={}", volumes[0])).await;
+    while !shows(&volumes[0], "available").await {}
+}
+
+#[tokio::test]
 async fn a_kill_comes_after_the_effect_of_the_next_call_and_the_event_is_tried_again() {
     let cloud = start(1000.0).await;
     assert_eq!(cloud.control("POST", "kill", &json!({"function": "listening"})), json!({"killed": "next"}));
@@ -141,6 +180,9 @@ async fn control_requests_that_make_no_sense_are_refused_with_a_reason() {
         ("POST", "write", json!({}), 400, "volumeId"),
         ("POST", "write", json!({"instanceId": "i-1", "volumeId": "vol-1"}), 400, "volumeId"),
         ("POST", "write", json!({"volumeId": "vol-1", "times": -1}), 400, "-1"),
+        ("POST", "write", json!({"volumeId": "vol-1", "allVolumes": true}), 400, "allVolumes"),
+        ("POST", "hang", json!({}), 400, "volumeId"),
+        ("POST", "hang", json!({"volumeId": "vol-0123456789abcdef0"}), 404, "vol-0123456789abcdef0"),
         (
             "POST",
             "capacity",

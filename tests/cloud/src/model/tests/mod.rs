@@ -1,11 +1,14 @@
 //! What a user of the account sees, told as small histories in virtual time.
 
 mod addresses;
+mod attachments;
+mod devices;
 mod instances;
 mod interfaces;
 mod network;
 mod storage;
 mod time;
+mod volumes;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -86,6 +89,56 @@ impl World {
         let instance = self.launch(&request);
         self.pass(12);
         (instance.id.clone(), instance.root().unwrap().volume_id.clone())
+    }
+
+    /// A new data volume in the Zone of the first subnet, `available`.
+    pub(super) fn data(&mut self) -> String {
+        self.volume(CreateVolume { volume_type: Some("gp3".to_owned()), ..CreateVolume::default() })
+    }
+
+    /// A new volume of 10 GiB like this, in the Zone of the first subnet, `available`.
+    pub(super) fn volume(&mut self, like: CreateVolume) -> String {
+        let request = CreateVolume { zone: "us-east-1a".to_owned(), size: like.size.or(Some(10)), ..like };
+        let id = self.cloud.create_volume(&request).unwrap().id;
+        self.pass(2);
+        id
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        volume: &str,
+        instance: &str,
+        device: &str,
+    ) -> Result<VolumeAttachment, ApiError> {
+        self.cloud.attach_volume(&AttachVolume {
+            volume_id: volume.to_owned(),
+            instance_id: instance.to_owned(),
+            device: device.to_owned(),
+        })
+    }
+
+    /// A new data volume, attached to an instance.
+    pub(super) fn attached(&mut self, instance: &str, device: &str) -> String {
+        let id = self.data();
+        self.attach(&id, instance, device).unwrap();
+        self.pass(4);
+        id
+    }
+
+    pub(super) fn detach(&mut self, volume: &str) -> Result<VolumeAttachment, ApiError> {
+        self.cloud.detach_volume(&DetachVolume { volume_id: volume.to_owned(), ..DetachVolume::default() })
+    }
+
+    /// States of a volume and of its attachments.
+    pub(super) fn volume_state(&self, volume: &str) -> (&'static str, Vec<&'static str>) {
+        let volume = self.cloud.volume(volume).unwrap();
+        (volume.state.name(), volume.attachments.iter().map(|it| it.state.name()).collect())
+    }
+
+    /// States of an instance's devices.
+    pub(super) fn devices(&self, instance: &str) -> Vec<(&str, &'static str)> {
+        let devices = self.cloud.instance(instance).unwrap().block_devices.iter();
+        devices.map(|(name, it)| (name.as_str(), it.state.name())).collect()
     }
 
     pub(super) fn interface(&mut self) -> NetworkInterface {
