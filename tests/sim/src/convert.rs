@@ -68,6 +68,7 @@ pub fn instance(it: &cloud::Instance, account: &cloud::Cloud) -> InstanceFacts {
                 device: device.clone(),
                 volume: VolumeId::new(&held.volume_id),
                 delete_on_termination: held.delete_on_termination,
+                attaching: held.state == cloud::AttachmentState::Attaching,
             })
             .collect(),
         interfaces: it
@@ -107,8 +108,9 @@ pub fn volume(it: &cloud::Volume) -> VolumeFacts {
             cloud::VolumeState::Available => VolumeState::Available,
             cloud::VolumeState::InUse => VolumeState::InUse,
         },
-        attached_to: it.attachment.iter().map(|held| InstanceId::new(&held.instance_id)).collect(),
-        device: it.attachment.as_ref().map(|held| held.device.clone()),
+        attached_to: it.attachments.iter().map(|held| InstanceId::new(&held.instance_id)).collect(),
+        device: it.attachment().map(|held| held.device.clone()),
+        multi_attach: it.multi_attach,
         shape: VolumeShape {
             size_gib: it.size as i32,
             volume_type: it.volume_type.clone(),
@@ -239,6 +241,7 @@ pub fn template(it: &cloud::TemplateVersion) -> TemplateFacts {
         instance_type: it.data.instance_type.clone(),
         subnet: it.data.subnet_id.as_ref().map(SubnetId::new),
         groups: it.data.security_group_ids.clone(),
+        devices: it.data.block_devices.iter().map(said_device).collect(),
         ..TemplateFacts::default()
     }
 }
@@ -248,7 +251,28 @@ pub fn tagged(resource_type: &str, tags: &Tags) -> TagSpecification {
     TagSpecification { resource_type: resource_type.to_owned(), tags: tags.clone() }
 }
 
+/// A device of a template, as far as the simulation's templates have any.
+fn said_device(it: &BlockDeviceMapping) -> Device {
+    let ebs = it.ebs.clone().unwrap_or_default();
+    Device {
+        device_name: it.device_name.clone(),
+        omit: it.no_device.is_some(),
+        snapshot_id: ebs.snapshot_id,
+        size_gib: ebs.volume_size.map(|n| n as i32),
+        volume_type: ebs.volume_type,
+        ..Device::default()
+    }
+}
+
 fn device(it: &Device) -> BlockDeviceMapping {
+    if it.omit {
+        let no_device = Some(String::new());
+        return BlockDeviceMapping {
+            device_name: it.device_name.clone(),
+            no_device,
+            ..BlockDeviceMapping::default()
+        };
+    }
     let unsigned = |n: i32| u32::try_from(n).unwrap_or_default();
     BlockDeviceMapping {
         device_name: it.device_name.clone(),

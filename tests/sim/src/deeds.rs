@@ -132,7 +132,10 @@ impl Run {
         let record = self.record(node)?;
         let behind = record.superseded.iter().rev().find_map(|superseded| match superseded {
             Superseded::Volume(id) => Some(id.to_string()),
-            Superseded::Image(_) | Superseded::Snapshot(_) => None,
+            Superseded::DataVolume(_)
+            | Superseded::Image(_)
+            | Superseded::Snapshot(_)
+            | Superseded::DataSnapshot(_) => None,
         });
         record.root.map(|root| root.volume_id.to_string()).or(behind)
     }

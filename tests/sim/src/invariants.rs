@@ -4,6 +4,7 @@
 //! comparing runs. A check looks at the account and at the records; it never trusts what the engine says of
 //! itself where the account can tell.
 
+mod data;
 mod groups;
 mod quiet;
 mod steps;
@@ -52,7 +53,7 @@ pub const INVARIANTS: [Invariant; 16] = [
     Invariant {
         number: 1,
         name: "no-byte-lost",
-        says: "What the guest wrote before shutdown is on the next cycle's root, or the operator accepted the loss",
+        says: "What the guest wrote before shutdown is on the next cycle's volumes, or the operator accepted the loss",
         when: When::AlwaysAndAtRest(steps::bytes, quiet::bytes),
     },
     Invariant {
@@ -70,7 +71,7 @@ pub const INVARIANTS: [Invariant; 16] = [
     Invariant {
         number: 4,
         name: "successor-first",
-        says: "A root volume, node image or final snapshot goes only as cleaning, rest or purge allows",
+        says: "A root or data volume, node image or final snapshot goes only as cleaning, rest or purge allows",
         when: When::Always(steps::successors),
     },
     Invariant {
@@ -153,6 +154,8 @@ struct Kept {
     node: String,
     life: String,
     purpose: String,
+    /// Whether it is of a data volume.
+    is_data: bool,
     /// Whether it goes with its instance, or holds nothing.
     doomed: bool,
 }
@@ -168,8 +171,9 @@ pub struct Watch {
     known: BTreeMap<String, String>,
     /// What the operator deleted and may only be gone later, such as a pending snapshot.
     taken: BTreeSet<String>,
-    /// Nodes whose instance was proven good at the last look: within one invocation much can happen.
-    proven: BTreeSet<String>,
+    /// Nodes whose instance, with root or data (`true`), was proven good at the last look: within one invocation
+    /// much can happen.
+    proven: BTreeSet<(String, bool)>,
     /// Nodes whose last bytes the operator destroyed.
     lost: BTreeSet<String>,
     /// Nodes whose root the operator lets go with its instance.
@@ -187,6 +191,8 @@ pub struct Watch {
     newest: BTreeMap<(String, String), (Timestamp, String)>,
     /// Lines that have had as many completed rotated snapshots as they are to keep.
     full: BTreeSet<(String, u32)>,
+    /// What is remembered of data volumes.
+    data: data::Memory,
     /// What is remembered of groups and addresses.
     memory: groups::Memory,
     /// How often each invariant was checked.
@@ -215,6 +221,23 @@ impl Watch {
             self.broken.get_or_insert(broken);
         }
         *last = writes;
+    }
+
+    /// A guest was told that its write is on a data volume.
+    pub fn wrote_data(&mut self, world: &World, volume: &str, writes: u64) {
+        if let Err(broken) = self.data.wrote(world, volume, writes) {
+            self.broken.get_or_insert(format!("1 no-byte-lost: {broken}"));
+        }
+    }
+
+    /// The operator took a data volume off its node.
+    pub fn left(&mut self, volume: &str) {
+        self.data.left(volume);
+    }
+
+    /// The operator lets a data volume go with its instance.
+    pub fn data_at_risk(&mut self, volume: &str) {
+        self.data.at_risk(volume);
     }
 
     /// The last acknowledged write of a node.
@@ -249,6 +272,7 @@ impl Watch {
 
     /// What is missing now was taken by the operator.
     pub fn forgive(&mut self, world: &World) {
+        data::forgive(&mut self.data, world);
         steps::forgive(self, world);
         groups::follow(&mut self.memory, world);
     }
@@ -259,6 +283,7 @@ impl Watch {
         if self.broken.is_some() {
             return;
         }
+        data::follow(&mut self.data, world);
         steps::follow(self, world);
         for (n, invariant) in INVARIANTS.iter().enumerate() {
             let (When::Always(check) | When::AlwaysAndAtRest(check, _)) = invariant.when else { continue };

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
-use perennial_cloud::model::{Cloud, Defaults, Settings, WriteTarget};
+use perennial_cloud::model::{Cloud, Defaults, Settings};
 use perennial_core::event;
 use perennial_core::failure::Failure;
 use perennial_core::phase::Phase;
@@ -231,8 +231,13 @@ impl Run {
             .filter_map(|i| Some((i.id.clone(), i.tags.get(perennial_core::names::TAG_NODE)?.clone())))
             .collect();
         for (id, node) in running {
-            if let Ok(writes) = world.cloud.write(WriteTarget::Instance(id), 1) {
-                self.watch.wrote(&node, writes);
+            let Ok(written) = world.cloud.write_all(&id, 1) else { continue };
+            let root = world.cloud.instance(&id).and_then(|it| it.root()).map(|root| root.volume_id.clone());
+            for (volume, writes) in written {
+                match Some(&volume) == root.as_ref() {
+                    true => self.watch.wrote(&node, writes),
+                    false => self.watch.wrote_data(&world, &volume, writes),
+                }
             }
         }
     }

@@ -12,8 +12,8 @@ use perennial_core::phase::Phase;
 use perennial_core::record::{Record, Superseded};
 use perennial_core::removal::UNCONFIRMED;
 
-use super::steps::{is_rotated, of_life, tag};
-use super::{GroupEnd, Watch, groups, is_ours};
+use super::steps::{complete_points, is_rotated, of_life, tag};
+use super::{GroupEnd, Watch, data, groups, is_ours};
 use crate::world::World;
 
 /// Whether nothing is left to be done for any node: every edit is judged and in force, and each node is
@@ -62,16 +62,16 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     if !groups::addresses_settled(world, record) {
         return false;
     }
-    let older = record.superseded.iter().any(|s| !matches!(s, Superseded::Volume(_)));
+    let is_volume = |s: &Superseded| matches!(s, Superseded::Volume(_) | Superseded::DataVolume(_));
+    let older = record.superseded.iter().any(|s| !is_volume(s));
     let rotated = || world.cloud.snapshots().any(|s| is_rotated(s, record));
     // Without root persistence, or without a newest point, everything is left as it is.
     let untouched = record.image.is_none() || record.config().persist.root.is_none();
     let tidy = |goal| record.goal == goal && code.is_none() && (untouched || (!older && !rotated()));
     match record.phase {
         Phase::Running => {
-            let keep = record.config().persist.root.as_ref().map_or(usize::MAX, |root| root.keep as usize);
-            let completed = |s: &&Snapshot| is_rotated(s, record) && s.state == SnapshotState::Completed;
-            let too_many = world.cloud.snapshots().filter(completed).count() > keep.saturating_add(1);
+            let keep = record.config().persist.points().map_or(usize::MAX, |points| points.keep as usize);
+            let too_many = complete_points(&world.cloud, record) > keep.saturating_add(1);
             let has_time = record.work_at.is_none() || groups::runs_without_elastic_ip(world, record);
             has_time && !record.is_unwanted() && !too_many
         }
@@ -120,18 +120,16 @@ pub(super) fn bytes(watch: &Watch, world: &World) -> Option<String> {
             return Some(format!("{node} is {} and holds {held:?} of {written} writes", record.phase));
         }
     }
-    None
+    data::bytes_at_rest(&watch.data, world)
 }
 
 /// 6. No line has more than it is to keep, and a resting node has nothing but its final recovery point.
 pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
     for (node, record) in &world.records {
-        let Some(policy) = record.config().persist.root.as_ref().filter(|_| !record.config().suspend) else {
+        let Some(points) = record.config().persist.points().filter(|_| !record.config().suspend) else {
             continue;
         };
-        let completed = |s: &&Snapshot| s.state == SnapshotState::Completed;
-        let line = world.cloud.snapshots().filter(|s| is_rotated(s, record));
-        let (n, keep) = (line.filter(completed).count(), policy.keep as usize);
+        let (n, keep) = (complete_points(&world.cloud, record), points.keep as usize);
         match record.phase {
             // The newest one may have completed since the last pass.
             Phase::Running if n > keep + 1 => return Some(format!("{node}: {n} snapshots, not {keep}")),
@@ -147,8 +145,10 @@ pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
                 let chosen = usize::from(record.restored.is_some());
                 // What was taken from a deallocated node is missed only when it is wanted back.
                 let has_image = images == 1 || (images == 0 && record.phase == Phase::Deallocated);
-                let has_final = finals + chosen == 1 || (finals == 0 && record.phase == Phase::Deallocated);
-                if n != 0 || !has_image || !(finals == 1 || has_final) {
+                let wanted = 1 + record.data.len();
+                let has_final =
+                    finals + chosen == wanted || (finals < wanted && record.phase == Phase::Deallocated);
+                if n != 0 || !has_image || !(finals == wanted || has_final) {
                     let what = format!("{n} rotated and {finals} final snapshots, {images} images");
                     return Some(format!("{node} is {} with {what}", record.phase));
                 }
@@ -168,11 +168,16 @@ fn aside(record: &Record, id: &str) -> bool {
 fn known(record: &Record) -> BTreeSet<String> {
     let mut known = record.resources();
     known.extend(record.superseded.iter().map(|superseded| match superseded {
-        Superseded::Volume(id) => id.to_string(),
+        Superseded::Volume(id) | Superseded::DataVolume(id) => id.to_string(),
         Superseded::Image(id) => id.to_string(),
-        Superseded::Snapshot(id) => id.to_string(),
+        Superseded::Snapshot(id) | Superseded::DataSnapshot(id) => id.to_string(),
     }));
     known.extend(record.finals.iter().filter_map(|last| last.failed.as_ref()).map(ToString::to_string));
+    let data = record.data.iter().filter_map(|it| it.last.as_ref()?.failed.as_ref());
+    known.extend(data.map(ToString::to_string));
+    known.extend(record.sighted.iter().map(|it| it.volume_id.to_string()));
+    known.extend(record.left_alone.iter().map(|it| it.volume_id.to_string()));
+    known.extend(record.data.iter().filter_map(|it| it.restore.as_ref()).map(ToString::to_string));
     known.extend(record.lost.iter().map(|lost| lost.volume_id.to_string()));
     known
 }
@@ -295,7 +300,7 @@ pub fn end(world: &World, first: &BTreeMap<String, Ipv4Addr>) -> End {
             runs: instance.is_some_and(|instance| instance.state == InstanceState::Running),
             address: record.network.as_ref().is_some_and(|n| first.get(&record.life) == Some(&n.private_ip)),
             has: [
-                cloud.volumes().filter(|v| is(&v.tags, "root")).count().min(1),
+                cloud.volumes().filter(|v| is(&v.tags, "root") || is(&v.tags, "data")).count().min(1),
                 cloud.images().filter(|i| is(&i.tags, "image") && i.state == ImageState::Available).count(),
                 cloud.snapshots().filter(|s| is(&s.tags, "final")).count(),
                 cloud.network_interfaces().filter(|i| is(&i.tags, "interface")).count(),

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use perennial_cloud::model::{Cloud, ImageState, Instance, Snapshot, SnapshotState, Volume};
 use perennial_core::config::{DesiredState, Retained};
-use perennial_core::names::{Purpose, TAG_CYCLE, TAG_LIFE, TAG_NODE, TAG_PURPOSE, Tags};
+use perennial_core::names::{
+    Purpose, TAG_CYCLE, TAG_KEY, TAG_LIFE, TAG_NODE, TAG_PARTS, TAG_PURPOSE, Tags,
+};
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 
-use super::{Kept, Watch, is_ours};
+use super::{Kept, Watch, data, is_ours};
 use crate::world::World;
 
 pub(super) fn tag<'t>(tags: &'t Tags, key: &str) -> &'t str {
@@ -27,6 +29,17 @@ pub(super) fn is_rotated(snapshot: &Snapshot, record: &Record) -> bool {
     of_life(&snapshot.tags, record)
         && Purpose::ROTATED.iter().any(|rotated| rotated.as_str() == purpose)
         && tag(&snapshot.tags, TAG_CYCLE).parse::<u32>().is_ok_and(|cycle| cycle >= record.descent)
+}
+
+/// How many complete recovery points rotation counts of a node: a set counts once, and only whole.
+pub(super) fn complete_points(cloud: &Cloud, record: &Record) -> usize {
+    let mut points: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for snapshot in cloud.snapshots().filter(|s| is_rotated(s, record) && is_completed(s)) {
+        let parts = tag(&snapshot.tags, TAG_PARTS).parse().unwrap_or(1);
+        let point = points.entry(tag(&snapshot.tags, TAG_KEY)).or_insert((0, parts));
+        point.0 += 1;
+    }
+    points.values().filter(|(there, parts)| there >= parts).count()
 }
 
 fn is_completed(snapshot: &Snapshot) -> bool {
@@ -49,12 +62,12 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
     let cloud = &world.cloud;
     let volumes = cloud.volumes().map(|v| (&v.id, &v.tags));
     for (id, tags) in volumes.chain(cloud.snapshots().map(|s| (&s.id, &s.tags))) {
-        if is_ours(tags) && !watch.known.contains_key(id) {
+        if is_ours(tags) && !watch.known.contains_key(id) && watch.data.line_of(id).is_none() {
             watch.known.insert(id.clone(), tag(tags, TAG_NODE).to_owned());
         }
     }
     for instance in cloud.live_instances().filter(|i| is_ours(&i.tags)) {
-        for held in instance.block_devices.values() {
+        for held in instance.root() {
             if !watch.known.contains_key(&held.volume_id) {
                 watch.known.insert(held.volume_id.clone(), tag(&instance.tags, TAG_NODE).to_owned());
             }
@@ -93,9 +106,13 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
             Some(point) if watch.restored.get(node).is_none_or(|known| known != point.as_str()) => {
                 // The operator's word: from now on the chosen point is what the guest is to find.
                 let writes = cloud.snapshot(point.as_str()).map_or(0, |s| s.contents.writes);
-                watch.acknowledged.insert(node.clone(), writes);
-                watch.known.insert(point.to_string(), node.clone());
-                watch.lost.remove(node);
+                if watch.data.line_of(point.as_str()).is_some() {
+                    watch.data.restored(point.as_str(), writes);
+                } else {
+                    watch.acknowledged.insert(node.clone(), writes);
+                    watch.known.insert(point.to_string(), node.clone());
+                    watch.lost.remove(node);
+                }
                 watch.restored.insert(node.clone(), point.to_string());
             }
             Some(_) => {}
@@ -104,7 +121,7 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
 }
 
 /// Every volume and snapshot whose bytes are there, or will be once it completes, with how many writes it holds.
-fn holders(cloud: &Cloud) -> impl Iterator<Item = (&String, u64)> {
+pub(super) fn holders(cloud: &Cloud) -> impl Iterator<Item = (&String, u64)> {
     let snapshots = cloud.snapshots().filter(|s| s.state != SnapshotState::Error);
     let snapshots = snapshots.map(|s| (&s.id, s.contents.writes));
     cloud.volumes().map(|v| (&v.id, v.contents.writes)).chain(snapshots)
@@ -157,7 +174,7 @@ pub(super) fn bytes(watch: &mut Watch, world: &World) -> Option<String> {
         }
         return Some(format!("{node}: {acknowledged} writes were acknowledged, only {left} are left"));
     }
-    None
+    data::bytes(&mut watch.data, world)
 }
 
 /// What is missing now was taken by the operator.
@@ -217,6 +234,7 @@ pub(super) fn one_instance(_: &mut Watch, world: &World) -> Option<String> {
             return Some(format!("{} is a second live instance of {node}", instance.id));
         }
         let volumes = instance.block_devices.values().map(|device| &device.volume_id);
+        let volumes = volumes.filter(|id| world.cloud.volume(id).is_none_or(|volume| !volume.multi_attach));
         let interfaces = instance.interfaces.iter().map(|interface| &interface.network_interface_id);
         for id in volumes.chain(interfaces) {
             if !held.insert(id) {
@@ -231,7 +249,7 @@ pub(super) fn one_instance(_: &mut Watch, world: &World) -> Option<String> {
 /// and the volume that a snapshot was taken of.
 fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
     let mut all: Vec<(&str, &Tags, bool, Option<&str>)> = Vec::new();
-    let goes = |v: &Volume| v.attachment.as_ref().is_some_and(|held| held.delete_on_termination);
+    let goes = |v: &Volume| v.attachments.iter().any(|held| held.delete_on_termination);
     all.extend(cloud.volumes().map(|v| (&*v.id, &v.tags, goes(v), None)));
     all.extend(cloud.images().map(|i| (&*i.id, &i.tags, i.state == ImageState::Failed, None)));
     let failed = |s: &Snapshot| s.state == SnapshotState::Error;
@@ -240,7 +258,7 @@ fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
 }
 
 fn is_watched(tags: &Tags) -> bool {
-    is_ours(tags) && ["root", "image", "final", "adopted"].contains(&tag(tags, TAG_PURPOSE))
+    is_ours(tags) && ["root", "data", "image", "final", "adopted"].contains(&tag(tags, TAG_PURPOSE))
 }
 
 /// Invariant 4: root volumes, node images and final snapshots go only as they may; a final snapshot is taken of a
@@ -248,13 +266,15 @@ fn is_watched(tags: &Tags) -> bool {
 pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
     let gone = watch.kept.iter().find(|(id, kept)| {
         let is_gone = !exists(&world.cloud, id) && !watch.taken.contains(*id);
-        kept.purpose != "adopted" && is_gone && !watch.proven.contains(&kept.node) && !may_go(world, id, kept)
+        let was_proven = || watch.proven.contains(&(kept.node.clone(), kept.is_data));
+        kept.purpose != "adopted" && is_gone && !was_proven() && !may_go(watch, world, id, kept)
     });
     if let Some((id, kept)) = gone {
         return Some(format!("{id}, {} of {}, went before its time", kept.purpose, kept.node));
     }
     let nodes = world.records.iter().filter(|(_, record)| record.phase == Phase::Running);
-    watch.proven = nodes.map(|(node, _)| node).filter(|node| proven(&world.cloud, node)).cloned().collect();
+    let both = nodes.flat_map(|(node, _)| [(node.clone(), false), (node.clone(), true)]);
+    watch.proven = both.filter(|(node, is_data)| proven(&world.cloud, node, *is_data)).collect();
     watch.kept.retain(|id, kept| kept.purpose == "adopted" || exists(&world.cloud, id));
     for (id, tags, doomed, taken_of) in watched(&world.cloud) {
         if let Some(kept) = watch.kept.get_mut(id) {
@@ -269,9 +289,10 @@ pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
             node: tag(tags, TAG_NODE).to_owned(),
             life: tag(tags, TAG_LIFE).to_owned(),
             purpose: tag(tags, TAG_PURPOSE).to_owned(),
+            is_data: watch.data.line_of(id).is_some() || tag(tags, TAG_PURPOSE) == "data",
             doomed,
         };
-        let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| v.attachment.is_some());
+        let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| !v.attachments.is_empty());
         if kept.purpose == "final" && taken_of.is_some_and(busy) {
             return Some(format!("the final snapshot {id} was taken of a volume in use"));
         }
@@ -281,7 +302,7 @@ pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
 }
 
 /// Whether something may be gone as its node stands.
-fn may_go(world: &World, id: &str, kept: &Kept) -> bool {
+fn may_go(watch: &Watch, world: &World, id: &str, kept: &Kept) -> bool {
     // Of a life that has ended nothing is promised but what its purge said.
     let Some(record) = world.records.get(&kept.node).filter(|record| record.life == kept.life) else {
         return true;
@@ -290,7 +311,7 @@ fn may_go(world: &World, id: &str, kept: &Kept) -> bool {
         return true;
     }
     let kind = match kept.purpose.as_str() {
-        "root" => Retained::Volumes,
+        "root" | "data" => Retained::Volumes,
         "image" => Retained::Images,
         _ => Retained::Snapshots,
     };
@@ -299,9 +320,16 @@ fn may_go(world: &World, id: &str, kept: &Kept) -> bool {
         Phase::Purging | Phase::Gone => {
             record.goal != DesiredState::Released && record.config().retention.delete.contains(&kind)
         }
+        _ if rests && kept.is_data => kind != Retained::Volumes && has_newer_data(watch, &world.cloud, id),
         _ if rests => kind != Retained::Volumes && has_newer(&world.cloud, record, id),
-        _ => proven(&world.cloud, &kept.node),
+        _ => proven(&world.cloud, &kept.node, kept.is_data),
     }
+}
+
+/// Whether a resting node has another complete snapshot of a data volume besides the one that is gone.
+fn has_newer_data(watch: &Watch, cloud: &Cloud, gone: &str) -> bool {
+    let line = watch.data.line_of(gone);
+    cloud.snapshots().any(|s| s.id != gone && is_completed(s) && watch.data.line_of(&s.id) == line)
 }
 
 /// Whether a resting node has an image and a final snapshot besides what is gone.
@@ -312,8 +340,9 @@ fn has_newer(cloud: &Cloud, record: &Record, gone: &str) -> bool {
     images.any(|i| is(&i.tags, "image")) && finals.any(|s| of_life(&s.tags, record))
 }
 
-/// Whether a node's present instance is good and its root restorable from a snapshot of its own.
-fn proven(cloud: &Cloud, node: &str) -> bool {
+/// Whether a node's present instance is good, and its root, or its data volumes, restorable from snapshots of their
+/// own.
+fn proven(cloud: &Cloud, node: &str, is_data: bool) -> bool {
     let checked = cloud.settings().status_checks;
     let good =
         |i: &&Instance| i.running_since.is_some_and(|since| cloud.now().duration_since(since) >= checked);
@@ -322,8 +351,13 @@ fn proven(cloud: &Cloud, node: &str) -> bool {
         .live_instances()
         .filter(of_node)
         .filter(good)
-        .filter_map(Instance::root)
-        .any(|root| cloud.snapshots().any(|s| s.volume_id == root.volume_id && is_completed(s)))
+        .any(|it| match (is_data, it.root()) {
+            (true, _) => data::proven(cloud, it),
+            (false, None) => false,
+            (false, Some(root)) => {
+                cloud.snapshots().any(|s| s.volume_id == root.volume_id && is_completed(s))
+            }
+        })
 }
 
 /// 5. What is of others is as it was, and what was adopted still exists.
@@ -338,14 +372,13 @@ pub(super) fn foreign(watch: &mut Watch, world: &World) -> Option<String> {
 /// 6. Once a line has as many completed snapshots as it is to keep, it never has fewer while its node runs.
 pub(super) fn rotation(watch: &mut Watch, world: &World) -> Option<String> {
     for (node, record) in &world.records {
-        let keep = record.config().persist.root.as_ref().map(|root| root.keep as usize);
+        let keep = record.config().persist.points().map(|points| points.keep as usize);
         let is_resting = record.phase.is_resting() || record.phase.is_final();
         let Some(keep) = keep.filter(|_| !is_resting) else {
             watch.full.retain(|(of, _)| of != node);
             continue;
         };
-        let line = world.cloud.snapshots().filter(|s| is_rotated(s, record) && is_completed(s));
-        let (n, key) = (line.count(), (node.clone(), record.descent));
+        let (n, key) = (complete_points(&world.cloud, record), (node.clone(), record.descent));
         if n >= keep {
             watch.full.insert(key);
         } else if watch.full.contains(&key) {
