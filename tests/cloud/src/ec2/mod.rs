@@ -51,6 +51,8 @@ fn front(operation: &str) -> Option<Front> {
         "DescribeVolumes" => volumes::describe,
         "AttachVolume" => volumes::attach,
         "DetachVolume" => volumes::detach,
+        "ModifyVolume" => volumes::modify,
+        "DescribeVolumesModifications" => volumes::describe_modifications,
         "CreateSnapshot" => snapshots::create,
         "DeleteSnapshot" => snapshots::delete,
         "DescribeSnapshots" => snapshots::describe,

@@ -1,6 +1,9 @@
 //! Volumes on the wire.
 
-use crate::model::{ApiError, AttachVolume, Cloud, CreateVolume, DetachVolume, Volume, VolumeAttachment};
+use crate::model::{
+    ApiError, AttachVolume, Cloud, CreateVolume, DetachVolume, ModifyVolume, Volume, VolumeAttachment,
+    VolumeModification,
+};
 
 use super::done;
 use super::query::Params;
@@ -89,4 +92,48 @@ pub(super) fn detach(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiErro
     p.end()?;
     let held = cloud.detach_volume(&request)?;
     Ok(attachment(&request.volume_id, &held))
+}
+
+fn modification(cloud: &Cloud, it: &VolumeModification) -> Nodes {
+    let mut nodes = Nodes::new()
+        .text("volumeId", &it.volume_id)
+        .text("modificationState", it.state.name())
+        .text("targetSize", it.target.size)
+        .maybe("targetIops", it.target.iops)
+        .text("targetVolumeType", &it.target.volume_type)
+        .maybe("targetThroughput", it.target.throughput)
+        .text("targetMultiAttachEnabled", it.multi_attach)
+        .text("originalSize", it.original.size)
+        .maybe("originalIops", it.original.iops)
+        .text("originalVolumeType", &it.original.volume_type)
+        .maybe("originalThroughput", it.original.throughput)
+        .text("originalMultiAttachEnabled", it.multi_attach)
+        .text("progress", it.progress(cloud.now()))
+        .time("startTime", it.start_time);
+    if let Some(ended) = it.end_time {
+        nodes = nodes.time("endTime", ended);
+    }
+    nodes
+}
+
+pub(super) fn modify(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
+    let request = ModifyVolume {
+        volume_id: p.need("VolumeId")?,
+        size: p.number("Size")?,
+        volume_type: p.text("VolumeType"),
+        iops: p.number("Iops")?,
+        throughput: p.number("Throughput")?,
+    };
+    p.end()?;
+    let made = cloud.modify_volume(&request)?;
+    Ok(Nodes::new().node("volumeModification", modification(cloud, &made)))
+}
+
+pub(super) fn describe_modifications(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
+    let request = p.describe("VolumeId")?;
+    p.end()?;
+    let page = cloud.describe_volumes_modifications(&request)?;
+    Ok(Nodes::new()
+        .list("volumeModificationSet", &page.items, |it| modification(cloud, it))
+        .maybe("nextToken", page.next_token.as_ref()))
 }

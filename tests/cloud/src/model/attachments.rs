@@ -296,6 +296,7 @@ impl Cloud {
         let free = self.volumes.get(volume_id).is_some_and(|it| it.attachments.is_empty());
         if held.delete_on_termination && free {
             self.volumes.remove(volume_id);
+            self.modifications.remove(volume_id);
             self.emit(Fact::Volume {
                 volume: volume_id.to_owned(),
                 event: "deleteVolume",

@@ -23,6 +23,7 @@ mod launch;
 mod launch_devices;
 mod launch_spec;
 mod lifecycle;
+mod modifications;
 mod network;
 mod placement;
 mod private_addresses;
@@ -55,6 +56,7 @@ pub use launch_spec::{
     BlockDeviceMapping, Ebs, InstanceProfile, InterfaceSpec, LaunchSpec, Market, MarketOptions, RunInstances,
     TemplateRef,
 };
+pub use modifications::{ModificationState, ModifyVolume, VolumeModification, VolumeShape};
 pub use network::{SecurityGroup, Subnet, Vpc};
 pub use private_addresses::{AssignPrivateIpAddresses, PrivateIp};
 pub use settings::{Quota, Settings};
@@ -98,6 +100,10 @@ pub(crate) enum Due {
     Attached(String, u64),
     /// A volume is detached.
     Detached(String, u64),
+    /// A modification of a volume is in force.
+    Modified(String),
+    /// A modification of a volume is complete.
+    Optimized(String),
     /// A terminated instance's network interface is let go.
     ReleaseInterface(String),
     /// A terminated instance can no longer be described.
@@ -135,6 +141,8 @@ pub struct Cloud {
     attached_ever: u64,
     /// Volumes whose next attachment hangs.
     hanging: BTreeSet<String>,
+    /// The newest modification of each volume, by volume.
+    pub(crate) modifications: BTreeMap<String, VolumeModification>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) images: BTreeMap<String, Image>,
     pub(crate) interfaces: BTreeMap<String, NetworkInterface>,
@@ -172,6 +180,7 @@ impl Cloud {
             volumes: BTreeMap::new(),
             attached_ever: 0,
             hanging: BTreeSet::new(),
+            modifications: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             images: BTreeMap::new(),
             interfaces: BTreeMap::new(),
@@ -230,6 +239,8 @@ impl Cloud {
             Due::ReleaseVolume(id, instance) => self.release_volume(&id, &instance),
             Due::Attached(id, serial) => self.finish_attach(&id, serial),
             Due::Detached(id, serial) => self.finish_detach(&id, serial),
+            Due::Modified(id) => self.finish_modifying(&id),
+            Due::Optimized(id) => self.finish_optimizing(&id),
             Due::ReleaseInterface(id) => self.release_interface(&id),
             Due::Forget(id) => {
                 self.instances.remove(&id);

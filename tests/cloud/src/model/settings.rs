@@ -60,6 +60,15 @@ pub struct Settings {
     /// Most volumes of one instance (EC2 User Guide, *Volume limits*: 28 attachments of most types, the network interface
     /// among them).
     pub attachment_limit: usize,
+    /// A modification's `modifying` to `optimizing`, from when on it is in force.
+    pub modify_volume: SignedDuration,
+    /// A modification's `optimizing` to `completed`.
+    pub optimize_volume: SignedDuration,
+    /// Most modifications of a volume within [`Settings::modification_window`]. One in six hours is what AWS enforced for
+    /// years; the newest API reference (ModifyVolume) allows four within 24 hours.
+    pub modification_limit: usize,
+    /// How long a modification counts.
+    pub modification_window: SignedDuration,
     /// How long after creation a resource is not yet seen by reads (eventual consistency).
     pub read_lag: SignedDuration,
     /// Most Elastic IP addresses (EC2 User Guide, *Elastic IP addresses*: 5 per Region, adjustable).
@@ -102,6 +111,10 @@ impl Default for Settings {
             attach_volume: SignedDuration::from_secs(4),
             detach_volume: SignedDuration::from_secs(5),
             attachment_limit: 27,
+            modify_volume: SignedDuration::from_secs(5),
+            optimize_volume: SignedDuration::from_secs(60),
+            modification_limit: 1,
+            modification_window: SignedDuration::from_hours(6),
             read_lag: SignedDuration::ZERO,
             elastic_ip_limit: 5,
             network_interface_limit: 5000,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::attachments::VolumeAttachment;
 use super::events::Fact;
 use super::filter::Described;
+use super::modifications::VolumeShape;
 use super::tags::{self, TagSpecification, Tags};
 use super::{ApiError, Billing, Cloud, Describe, Due, Kind, Page, Remembered, Snapshot, SnapshotState};
 
@@ -140,6 +141,17 @@ pub(crate) struct Blueprint {
     multi_attach: bool,
     contents: Contents,
     billing: Option<Billing>,
+}
+
+impl Blueprint {
+    pub(crate) fn shape(self) -> VolumeShape {
+        VolumeShape {
+            size: self.size,
+            volume_type: self.volume_type,
+            iops: self.iops,
+            throughput: self.throughput,
+        }
+    }
 }
 
 /// What a caller may choose about a new volume.
@@ -435,30 +447,6 @@ impl Cloud {
         }
     }
 
-    /// ModifyVolume: size and type, in force at once. A volume never shrinks.
-    pub fn modify_volume(
-        &mut self,
-        id: &str,
-        size: Option<u32>,
-        volume_type: Option<&str>,
-    ) -> Result<(), ApiError> {
-        self.admit("ModifyVolume")?;
-        Kind::Volume.check(id)?;
-        let volume = self.visible_volume(id)?;
-        let size = size.unwrap_or(volume.size);
-        if size < volume.size {
-            return Err(ApiError::value("New size cannot be smaller than existing size"));
-        }
-        let volume_type = volume_type.unwrap_or(&volume.volume_type).to_owned();
-        let wish = Wish { size: Some(size), volume_type: Some(&volume_type), ..Wish::default() };
-        let wanted = self.blueprint(&wish)?;
-        if let Some(volume) = self.volumes.get_mut(id) {
-            (volume.size, volume.volume_type) = (wanted.size, wanted.volume_type);
-            (volume.iops, volume.throughput) = (wanted.iops, wanted.throughput);
-        }
-        Ok(())
-    }
-
     /// A volume that reads can see.
     pub(crate) fn visible_volume(&self, id: &str) -> Result<&Volume, ApiError> {
         let volume = self.volumes.get(id).filter(|it| self.sees(it.create_time));
@@ -480,6 +468,7 @@ impl Cloud {
             return Err(ApiError::state(format!("Volume {id} is in state creating")));
         }
         self.volumes.remove(id);
+        self.modifications.remove(id);
         self.emit(Fact::Volume { volume: id.to_owned(), event: "deleteVolume", result: "deleted" });
         Ok(())
     }

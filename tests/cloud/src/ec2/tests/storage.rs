@@ -1,4 +1,4 @@
-//! Data volumes as the AWS CLI sends and reads them.
+//! Data volumes, modifications and snapshot sets as the AWS CLI sends and reads them.
 
 use super::*;
 
@@ -86,18 +86,49 @@ fn multi_attach_is_asked_for_at_creation_and_shown() {
 }
 
 #[test]
+fn a_modification_is_answered_and_described() {
+    let (mut cloud, _, volume) = furnished();
+    let modify = format!("&VolumeId={volume}&Size=20&VolumeType=gp3&Iops=4000&Throughput=250");
+    let answer = ok(&mut cloud, "ModifyVolume", &modify);
+    let told = |state: &str, progress: &str| {
+        format!(
+            "<volumeId>{volume}</volumeId><modificationState>{state}</modificationState><targetSize>20</targetSize><targetIops>4000</targetIops><targetVolumeType>gp3</targetVolumeType><targetThroughput>250</targetThroughput><targetMultiAttachEnabled>false</targetMultiAttachEnabled><originalSize>10</originalSize><originalIops>3000</originalIops><originalVolumeType>gp3</originalVolumeType><originalThroughput>125</originalThroughput><originalMultiAttachEnabled>false</originalMultiAttachEnabled><progress>{progress}</progress><startTime>2026-11-20T10:00:12.000Z</startTime>"
+        )
+    };
+    let expected = format!("<volumeModification>{}</volumeModification>", told("modifying", "0"));
+    assert!(answer.contains(&expected), "{answer}");
+    assert_eq!(code(&mut cloud, "ModifyVolume", &modify), "IncorrectModificationState");
+    pass(&mut cloud, 65);
+    let ids = format!("&VolumeId.1={volume}");
+    let answer = ok(&mut cloud, "DescribeVolumesModifications", &ids);
+    let done = format!(
+        "<volumeModificationSet><item>{}<endTime>2026-11-20T10:01:17.000Z</endTime></item></volumeModificationSet>",
+        told("completed", "100")
+    );
+    assert!(answer.contains(&done), "{answer}");
+    assert_eq!(code(&mut cloud, "ModifyVolume", &modify), "VolumeModificationRateExceeded");
+    let described = ok(&mut cloud, "DescribeVolumes", &ids);
+    assert_eq!((field(&described, "size"), field(&described, "iops")), ("20", "4000"));
+}
+
+#[test]
 fn what_is_not_known_of_volumes_is_refused() {
     let (mut cloud, instance, volume) = furnished();
     let of = format!("&VolumeId={volume}");
     let attach = format!("{of}&InstanceId={instance}&Device=%2Fdev%2Fsdf");
-    for (action, request) in
-        [("AttachVolume", format!("{attach}&EbsCardIndex=1")), ("DetachVolume", format!("{of}&Colour=red"))]
-    {
+    for (action, request) in [
+        ("AttachVolume", format!("{attach}&EbsCardIndex=1")),
+        ("DetachVolume", format!("{of}&Colour=red")),
+        ("ModifyVolume", format!("{of}&MultiAttachEnabled=true")),
+        ("DescribeVolumesModifications", "&Colour=red".to_owned()),
+    ] {
         assert_eq!(code(&mut cloud, action, &request), "UnknownParameter", "{action}");
     }
     assert_eq!(code(&mut cloud, "AttachVolume", &of), "MissingParameter");
     assert_eq!(code(&mut cloud, "AttachVolume", &format!("{attach}&DryRun=true")), "DryRunOperation");
     assert_eq!(code(&mut cloud, "DetachVolume", &of), "IncorrectState");
+    let filter = "&Filter.1.Name=colour&Filter.1.Value.1=red";
+    assert_eq!(code(&mut cloud, "DescribeVolumesModifications", filter), "InvalidParameterValue");
 }
 
 #[test]

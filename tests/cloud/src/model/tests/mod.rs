@@ -5,6 +5,7 @@ mod attachments;
 mod devices;
 mod instances;
 mod interfaces;
+mod modifications;
 mod network;
 mod storage;
 mod time;

@@ -209,18 +209,6 @@ fn a_volume_token_answers_with_the_first_volume() {
 }
 
 #[test]
-fn a_volume_grows_and_changes_its_type_and_never_shrinks() {
-    let mut w = world();
-    let (_, root) = w.running();
-    w.cloud.modify_volume(&root, Some(20), Some("io1")).unwrap_err();
-    w.cloud.modify_volume(&root, Some(20), Some("gp2")).unwrap();
-    let volume = w.cloud.volume(&root).unwrap();
-    assert_eq!((volume.size, volume.volume_type.as_str()), (20, "gp2"));
-    refused(w.cloud.modify_volume(&root, Some(8), None), "InvalidParameterValue");
-    refused(w.cloud.modify_volume("vol-0123456789abcdef0", None, None), "InvalidVolume.NotFound");
-}
-
-#[test]
 fn a_deleted_launch_template_is_found_no_more() {
     let mut w = world();
     let which = TemplateRef { id: Some(w.ids.launch_template_id.clone()), name: None, version: None };
