@@ -4,14 +4,15 @@ use std::net::Ipv4Addr;
 
 use perennial_cloud::model as cloud;
 use perennial_cloud::model::{
-    ApiError, BlockDeviceMapping, CreateNetworkInterface, Ebs, InterfaceSpec, PrivateIp, TagSpecification,
+    ApiError, BlockDeviceMapping, CreateNetworkInterface, CreateSnapshots, CreateVolume, Ebs, InterfaceSpec,
+    PrivateIp, TagSpecification,
 };
 use perennial_core::failure::{Class, Failure};
 use perennial_core::ids::{AllocationId, ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
 use perennial_core::launch::{Device, LaunchNetwork, LaunchRequest, Market, TemplateFacts};
 use perennial_core::names::Tags;
 use perennial_core::observation::*;
-use perennial_core::step::InterfaceRequest;
+use perennial_core::step::{InterfaceRequest, SetRequest, VolumeRequest};
 
 /// What an error of the account means. The functions' own table, which knows many more codes, is in the
 /// AWS adapter and tested there; these are the ones the model can answer with.
@@ -211,6 +212,34 @@ pub fn new_interface(request: &InterfaceRequest) -> CreateNetworkInterface {
         tag_specifications: vec![tagged("network-interface", &request.tags)],
         client_token: Some(request.token.clone()),
         ..CreateNetworkInterface::default()
+    }
+}
+
+/// A new volume, as it is asked for.
+pub fn new_volume(request: &VolumeRequest) -> CreateVolume {
+    let unsigned = |n: i32| u32::try_from(n).unwrap_or_default();
+    let kind = request.shape.volume_type.as_str();
+    CreateVolume {
+        zone: request.zone.clone(),
+        size: Some(unsigned(request.shape.size_gib)).filter(|size| *size > 0),
+        volume_type: Some(kind.to_owned()).filter(|kind| !kind.is_empty()),
+        iops: request.shape.iops.map(unsigned).filter(|_| matches!(kind, "gp3" | "io1" | "io2")),
+        throughput: request.shape.throughput.map(unsigned).filter(|_| kind == "gp3"),
+        snapshot_id: Some(request.snapshot.to_string()),
+        tag_specifications: vec![tagged("volume", &request.tags)],
+        client_token: Some(request.token.clone()),
+        ..CreateVolume::default()
+    }
+}
+
+/// New snapshots of one moment, as they are asked for.
+pub fn new_set(request: &SetRequest) -> CreateSnapshots {
+    CreateSnapshots {
+        instance_id: request.instance.to_string(),
+        exclude_boot_volume: request.without_root,
+        exclude_data_volume_ids: request.without.iter().map(ToString::to_string).collect(),
+        description: request.description.clone(),
+        tag_specifications: vec![tagged("snapshot", &request.tags)],
     }
 }
 

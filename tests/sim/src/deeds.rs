@@ -2,11 +2,13 @@
 //!
 //! A deed that finds nothing to act on does nothing: schedules are drawn without knowing what there is.
 
+mod data;
 mod groups;
 
 use jiff::SignedDuration;
 use perennial_cloud::model::{
-    ApiError, Cloud, CreateNetworkInterface, InterfaceChange, LaunchSpec, SnapshotState, TemplateRef,
+    ApiError, Cloud, CreateNetworkInterface, InterfaceChange, LaunchSpec, ModifyVolume, SnapshotState,
+    TemplateRef,
 };
 use perennial_core::ids::NodeName;
 use perennial_core::names::{Purpose, TAG_NODE, TAG_PURPOSE};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::account::{base_image, item_of};
 use crate::run::Run;
 
+pub use data::{BY_HAND, MAPPED};
 pub use groups::{GROUP, POOL, Shape, member};
 
 /// Edits of items.
@@ -276,7 +279,13 @@ impl Run {
     /// Makes the root of a node larger and of another type.
     pub fn grow_root(&mut self, node: &str) {
         if let Some(id) = self.root(node) {
-            let _ = self.by_hand(|cloud| cloud.modify_volume(&id, Some(16), Some("gp2")));
+            let larger = ModifyVolume {
+                volume_id: id,
+                size: Some(16),
+                volume_type: Some("gp2".to_owned()),
+                ..ModifyVolume::default()
+            };
+            let _ = self.by_hand(|cloud| cloud.modify_volume(&larger));
         }
     }
 

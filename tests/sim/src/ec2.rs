@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use perennial_cloud::model as cloud;
 use perennial_cloud::model::TemplateRef as ModelTemplateRef;
 use perennial_cloud::model::{
-    ApiError, AssociateAddress, BlockDeviceMapping, Cloud, Describe, Ebs, Filter, InterfaceChange, Page,
-    RegisterImage, Versions,
+    ApiError, AssociateAddress, AttachVolume, BlockDeviceMapping, Cloud, Describe, Ebs, Filter,
+    InterfaceChange, Page, RegisterImage, Versions,
 };
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::{Class, Failure};
@@ -16,7 +16,7 @@ use perennial_core::ids::{
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
 use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::*;
-use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
+use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 use perennial_engine::ports::{Ec2, Reply};
 
 use crate::convert;
@@ -196,7 +196,7 @@ impl Ec2 for SimEc2 {
     }
 
     async fn volumes_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<VolumeFacts>> {
-        if tagged.key.is_some() && self.is_blind() {
+        if !tagged.keys.is_empty() && self.is_blind() {
             return Ok(Vec::new());
         }
         let request = self.tagged(tagged);
@@ -242,7 +242,7 @@ impl Ec2 for SimEc2 {
     }
 
     async fn snapshots_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<SnapshotFacts>> {
-        if tagged.key.is_some() && self.is_blind() {
+        if !tagged.keys.is_empty() && self.is_blind() {
             return Ok(Vec::new());
         }
         let request = own(self.tagged(tagged));
@@ -250,8 +250,8 @@ impl Ec2 for SimEc2 {
             .shown_snapshots(&self.pages("EC2:DescribeSnapshots", request, Cloud::describe_snapshots).await?))
     }
 
-    async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>> {
-        let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&among("volume-id", [volume]));
+    async fn snapshots_of(&self, volumes: &[VolumeId]) -> Reply<Vec<SnapshotFacts>> {
+        let ask = |cloud: &mut Cloud| cloud.describe_snapshots(&among("volume-id", volumes));
         Ok(self.shown_snapshots(&self.ask("EC2:DescribeSnapshots", ask).await?.items))
     }
 
@@ -373,6 +373,31 @@ impl Ec2 for SimEc2 {
     async fn disassociate(&self, association: &str) -> Reply<()> {
         let ask = |cloud: &mut Cloud| cloud.disassociate_address(association);
         self.change("EC2:DisassociateAddress", association.to_owned(), ask).await
+    }
+
+    async fn create_volume(&self, request: &VolumeRequest) -> Reply<VolumeFacts> {
+        let token = request.token.clone();
+        let request = convert::new_volume(request);
+        let ask = |cloud: &mut Cloud| cloud.create_volume(&request);
+        Ok(convert::volume(&self.change("EC2:CreateVolume", token, ask).await?))
+    }
+
+    async fn attach_volume(&self, volume: &VolumeId, instance: &InstanceId, device: &str) -> Reply<()> {
+        let request = AttachVolume {
+            volume_id: volume.to_string(),
+            instance_id: instance.to_string(),
+            device: device.to_owned(),
+        };
+        let ask = |cloud: &mut Cloud| cloud.attach_volume(&request);
+        self.change("EC2:AttachVolume", format!("{volume} {instance}"), ask).await.map(|_| ())
+    }
+
+    async fn create_snapshots(&self, request: &SetRequest) -> Reply<Vec<SnapshotFacts>> {
+        let key = request.key.clone();
+        let request = convert::new_set(request);
+        let ask = |cloud: &mut Cloud| cloud.create_snapshots(&request);
+        let taken = self.change("EC2:CreateSnapshots", key, ask).await?;
+        Ok(taken.iter().map(convert::snapshot).collect())
     }
 
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {

@@ -3,10 +3,12 @@
 //! A story is data: a list of acts. So it can be told again from any point of it, which the crash matrix
 //! does for every call.
 
+mod data;
 mod drift;
 mod edits;
 mod groups;
 mod life;
+mod moved;
 mod pools;
 mod public;
 
@@ -43,6 +45,7 @@ pub struct Story {
 /// All stories.
 pub fn all() -> Vec<&'static Story> {
     let groups = groups::STORIES.iter().chain(pools::STORIES).chain(public::STORIES);
+    let groups = groups.chain(data::STORIES).chain(moved::STORIES);
     life::STORIES.iter().chain(drift::STORIES).chain(edits::STORIES).chain(groups).collect()
 }
 

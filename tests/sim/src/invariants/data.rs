@@ -149,9 +149,9 @@ pub(super) fn forgive(memory: &mut Memory, world: &World) {
     let cloud = &world.cloud;
     let is_pending = |id: &str| cloud.snapshot(id).is_some_and(|s| s.state == SnapshotState::Pending);
     let certain = memory.most(cloud, |id| !is_pending(id));
-    let lacks = |(line, acknowledged): &(&Line, &u64)| certain.get(line).is_none_or(|left| left < *acknowledged);
-    let lost: Vec<Line> =
-        memory.acknowledged.iter().filter(lacks).map(|(line, _)| line.clone()).collect();
+    let lacks =
+        |(line, acknowledged): &(&Line, &u64)| certain.get(line).is_none_or(|left| left < *acknowledged);
+    let lost: Vec<Line> = memory.acknowledged.iter().filter(lacks).map(|(line, _)| line.clone()).collect();
     memory.lost.extend(lost);
 }
 
@@ -205,7 +205,7 @@ fn at_rest(world: &World, record: &Record, device: &str) -> Option<u64> {
 
 /// Whether every data volume of a node's present instance can be restored from a snapshot of its own.
 pub(super) fn proven(cloud: &Cloud, instance: &Instance) -> bool {
-    shown(instance).filter(|(_, id)| cloud.volume(id).is_some_and(|it| is_ours(&it.tags))).all(|(_, id)| {
-        cloud.snapshots().any(|it| it.volume_id == id && it.state == SnapshotState::Completed)
-    })
+    shown(instance)
+        .filter(|(_, id)| cloud.volume(id).is_some_and(|it| is_ours(&it.tags)))
+        .all(|(_, id)| cloud.snapshots().any(|it| it.volume_id == id && it.state == SnapshotState::Completed))
 }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use perennial_cloud::model::{Cloud, ImageState, Instance, Snapshot, SnapshotState, Volume};
 use perennial_core::config::{DesiredState, Retained};
-use perennial_core::names::{
-    Purpose, TAG_CYCLE, TAG_KEY, TAG_LIFE, TAG_NODE, TAG_PARTS, TAG_PURPOSE, Tags,
-};
+use perennial_core::names::{Purpose, TAG_CYCLE, TAG_KEY, TAG_LIFE, TAG_NODE, TAG_PARTS, TAG_PURPOSE, Tags};
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 
@@ -347,17 +345,11 @@ fn proven(cloud: &Cloud, node: &str, is_data: bool) -> bool {
     let good =
         |i: &&Instance| i.running_since.is_some_and(|since| cloud.now().duration_since(since) >= checked);
     let of_node = |i: &&Instance| is_ours(&i.tags) && tag(&i.tags, TAG_NODE) == node;
-    cloud
-        .live_instances()
-        .filter(of_node)
-        .filter(good)
-        .any(|it| match (is_data, it.root()) {
-            (true, _) => data::proven(cloud, it),
-            (false, None) => false,
-            (false, Some(root)) => {
-                cloud.snapshots().any(|s| s.volume_id == root.volume_id && is_completed(s))
-            }
-        })
+    cloud.live_instances().filter(of_node).filter(good).any(|it| match (is_data, it.root()) {
+        (true, _) => data::proven(cloud, it),
+        (false, None) => false,
+        (false, Some(root)) => cloud.snapshots().any(|s| s.volume_id == root.volume_id && is_completed(s)),
+    })
 }
 
 /// 5. What is of others is as it was, and what was adopted still exists.

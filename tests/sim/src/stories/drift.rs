@@ -61,7 +61,8 @@ fn lose_root(run: &mut Run) {
     let Some(root) = run.root(NODE) else { return };
     run.terminate(NODE);
     for _ in 0..120 {
-        let free = run.world.0.borrow().cloud.volume(&root).is_none_or(|volume| volume.attachments.is_empty());
+        let free =
+            run.world.0.borrow().cloud.volume(&root).is_none_or(|volume| volume.attachments.is_empty());
         if free {
             break;
         }

@@ -11,7 +11,7 @@ use crate::account::item_of;
 use crate::run::Run;
 
 /// Its guest writes and it is gone before any function is told.
-fn lives_unseen(run: &mut Run) {
+pub(super) fn lives_unseen(run: &mut Run) {
     let boot = run.world.0.borrow().cloud.settings().boot + SignedDuration::from_secs(3);
     run.world.0.borrow_mut().cloud.pass(boot);
     run.guests();
