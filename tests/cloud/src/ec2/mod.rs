@@ -54,6 +54,7 @@ fn front(operation: &str) -> Option<Front> {
         "ModifyVolume" => volumes::modify,
         "DescribeVolumesModifications" => volumes::describe_modifications,
         "CreateSnapshot" => snapshots::create,
+        "CreateSnapshots" => snapshots::create_set,
         "DeleteSnapshot" => snapshots::delete,
         "DescribeSnapshots" => snapshots::describe,
         "RegisterImage" => images::register,

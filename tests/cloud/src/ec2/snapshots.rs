@@ -1,6 +1,6 @@
 //! Snapshots on the wire.
 
-use crate::model::{ApiError, Cloud, Snapshot, SnapshotState};
+use crate::model::{ApiError, Cloud, CreateSnapshots, Snapshot, SnapshotState};
 
 use super::done;
 use super::query::Params;
@@ -36,6 +36,36 @@ pub(super) fn create(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiErro
     p.end()?;
     let snapshot = cloud.create_snapshot(&volume_id, &description, &tags)?;
     Ok(write(cloud, &snapshot))
+}
+
+/// A snapshot as CreateSnapshots answers with it, which has `state` for `status` (API reference, SnapshotInfo).
+fn info(cloud: &Cloud, it: &Snapshot) -> Nodes {
+    Nodes::new()
+        .text("description", &it.description)
+        .tags(&it.tags)
+        .text("encrypted", it.encrypted)
+        .text("volumeId", &it.volume_id)
+        .text("state", it.state.name())
+        .text("volumeSize", it.volume_size)
+        .time("startTime", it.start_time)
+        .text("progress", format!("{}%", it.progress(cloud.now())))
+        .text("ownerId", &cloud.settings().account)
+        .text("snapshotId", &it.id)
+}
+
+pub(super) fn create_set(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
+    let mut instance = p.part("InstanceSpecification");
+    let request = CreateSnapshots {
+        instance_id: instance.need("InstanceId")?,
+        exclude_boot_volume: instance.flag("ExcludeBootVolume")?.unwrap_or(false),
+        exclude_data_volume_ids: instance.list("ExcludeDataVolumeId")?,
+        description: p.text("Description").unwrap_or_default(),
+        tag_specifications: p.tag_specifications()?,
+    };
+    instance.finish()?;
+    p.end()?;
+    let snapshots = cloud.create_snapshots(&request)?;
+    Ok(Nodes::new().list("snapshotSet", &snapshots, |it| info(cloud, it)))
 }
 
 pub(super) fn delete(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {

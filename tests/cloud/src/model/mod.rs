@@ -28,6 +28,7 @@ mod network;
 mod placement;
 mod private_addresses;
 mod settings;
+mod snapshot_sets;
 mod snapshots;
 mod tags;
 mod templates;
@@ -60,6 +61,7 @@ pub use modifications::{ModificationState, ModifyVolume, VolumeModification, Vol
 pub use network::{SecurityGroup, Subnet, Vpc};
 pub use private_addresses::{AssignPrivateIpAddresses, PrivateIp};
 pub use settings::{Quota, Settings};
+pub use snapshot_sets::CreateSnapshots;
 pub use snapshots::{Snapshot, SnapshotState};
 pub use tags::{TagSpecification, Tags};
 pub use templates::{CreateLaunchTemplate, LaunchTemplate, TemplateVersion, Versions};
@@ -144,6 +146,8 @@ pub struct Cloud {
     /// The newest modification of each volume, by volume.
     pub(crate) modifications: BTreeMap<String, VolumeModification>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    /// CreateSnapshots calls not all ended, by the id of their first snapshot.
+    snapshot_sets: BTreeMap<String, snapshot_sets::SnapshotSet>,
     pub(crate) images: BTreeMap<String, Image>,
     pub(crate) interfaces: BTreeMap<String, NetworkInterface>,
     /// Elastic IP addresses.
@@ -182,6 +186,7 @@ impl Cloud {
             hanging: BTreeSet::new(),
             modifications: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            snapshot_sets: BTreeMap::new(),
             images: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             addresses: BTreeMap::new(),

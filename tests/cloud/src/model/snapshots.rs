@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub held_until: Option<Timestamp>,
     /// Deletion was asked for while pending; it takes effect at completion.
     pub doomed: bool,
+    /// The set it is part of, if it was made with others.
+    pub(crate) set: Option<String>,
     /// What the volume's snapshots held before this one, to return to if it fails.
     base: u64,
 }
@@ -149,9 +151,13 @@ impl Cloud {
         self.admit("CreateSnapshot")?;
         Kind::Volume.check(volume_id)?;
         tags::check_specifications(specifications, &["snapshot"])?;
-        let (now, spacing, lag) = (self.now, self.settings.snapshot_spacing, self.settings.read_lag);
-        let volume = self.volumes.get_mut(volume_id).filter(|it| super::seen(it.create_time, now, lag));
-        let volume = volume.ok_or_else(|| Kind::Volume.not_found(volume_id))?;
+        self.check_snapshot(volume_id)?;
+        self.begin_snapshot(volume_id, description, tags::for_type(specifications, "snapshot"))
+    }
+
+    /// Refuses a snapshot of a volume that is not ready, has too many pending, or had one just now.
+    pub(crate) fn check_snapshot(&self, volume_id: &str) -> Result<(), ApiError> {
+        let volume = self.visible_volume(volume_id)?;
         if volume.state == VolumeState::Creating {
             return Err(ApiError::state(format!("Volume '{volume_id}' is in state creating")));
         }
@@ -161,7 +167,8 @@ impl Cloud {
                 format!("Maximum allowed in-progress snapshots for volume '{volume_id}' exceeded."),
             ));
         }
-        if volume.last_snapshot.is_some_and(|last| now.duration_since(last) < spacing) {
+        let recent = |last| self.now.duration_since(last) < self.settings.snapshot_spacing;
+        if volume.last_snapshot.is_some_and(recent) {
             return Err(ApiError::new(
                 "SnapshotCreationPerVolumeRateExceeded",
                 format!(
@@ -169,6 +176,18 @@ impl Cloud {
                 ),
             ));
         }
+        Ok(())
+    }
+
+    /// Makes a snapshot that [`Cloud::check_snapshot`] allows.
+    pub(crate) fn begin_snapshot(
+        &mut self,
+        volume_id: &str,
+        description: &str,
+        tags: Tags,
+    ) -> Result<Snapshot, ApiError> {
+        let now = self.now;
+        let volume = self.volumes.get_mut(volume_id).ok_or_else(|| Kind::Volume.not_found(volume_id))?;
         let delta =
             i64::try_from(volume.contents.writes.saturating_sub(volume.snapshotted)).unwrap_or(i64::MAX);
         let copying = SignedDuration::from_millis(
@@ -187,11 +206,12 @@ impl Cloud {
             description: description.to_owned(),
             encrypted: volume.encrypted,
             kms_key_id: volume.kms_key_id.clone(),
-            tags: tags::for_type(specifications, "snapshot"),
+            tags,
             contents,
             billing: volume.billing.clone(),
             held_until: None,
             doomed: false,
+            set: None,
             base: volume.snapshotted,
         };
         volume.snapshotted = volume.contents.writes;
@@ -220,6 +240,7 @@ impl Cloud {
             billing: Some(billing),
             held_until: None,
             doomed: false,
+            set: None,
             base: 0,
         };
         self.snapshots.insert(id.clone(), snapshot);
@@ -232,12 +253,25 @@ impl Cloud {
             return;
         }
         snapshot.state = SnapshotState::Completed;
-        let (volume, started, doomed) = (snapshot.volume_id.clone(), snapshot.start_time, snapshot.doomed);
-        self.settle(&volume, id);
-        if doomed {
+        let ended = snapshot.clone();
+        self.settle(&ended.volume_id, id);
+        if ended.doomed {
             self.snapshots.remove(id);
         }
-        self.emit(Fact::Snapshot { snapshot: id.to_owned(), volume, started, failed: false });
+        self.tell_end(ended, false);
+    }
+
+    /// Sends the event of a snapshot that has ended, or that of its set with the last of them.
+    fn tell_end(&mut self, ended: Snapshot, failed: bool) {
+        match ended.set {
+            Some(set) => self.end_part(&set, &ended.id, failed),
+            None => self.emit(Fact::Snapshot {
+                snapshot: ended.id,
+                volume: ended.volume_id,
+                started: ended.start_time,
+                failed,
+            }),
+        }
     }
 
     /// A snapshot no longer counts against its volume's limit.
@@ -254,15 +288,14 @@ impl Cloud {
             return Err(ApiError::state(format!("Snapshot {id} is {}", snapshot.state.name())));
         }
         snapshot.state = SnapshotState::Error;
-        let (volume_id, started, base) = (snapshot.volume_id.clone(), snapshot.start_time, snapshot.base);
-        let doomed = snapshot.doomed;
-        if let Some(volume) = self.volumes.get_mut(&volume_id) {
-            volume.snapshotted = volume.snapshotted.min(base);
+        let ended = snapshot.clone();
+        if let Some(volume) = self.volumes.get_mut(&ended.volume_id) {
+            volume.snapshotted = volume.snapshotted.min(ended.base);
         }
-        if doomed {
+        if ended.doomed {
             self.erase_snapshot(id);
         }
-        self.emit(Fact::Snapshot { snapshot: id.to_owned(), volume: volume_id, started, failed: true });
+        self.tell_end(ended, true);
         Ok(())
     }
 

@@ -42,6 +42,7 @@ fn limits(action: &str, class: Class) -> (f64, f64) {
             "RunInstances" | "StartInstances" => (5.0, 2.0),
             "CreateTags" | "DeleteTags" => (100.0, 10.0),
             "CreateSnapshot"
+            | "CreateSnapshots"
             | "DeleteSnapshot"
             | "CreateVolume"
             | "DeleteVolume"

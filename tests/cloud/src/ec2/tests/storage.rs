@@ -86,6 +86,34 @@ fn multi_attach_is_asked_for_at_creation_and_shown() {
 }
 
 #[test]
+fn a_set_of_snapshots_is_answered_with_what_each_is() {
+    let (mut cloud, instance, volume) = furnished();
+    attach(&mut cloud, &instance, &volume);
+    pass(&mut cloud, 4);
+    let spec = format!("&InstanceSpecification.InstanceId={instance}");
+    let request = format!(
+        "{spec}&InstanceSpecification.ExcludeBootVolume=true&Description=all&TagSpecification.1.ResourceType=snapshot&TagSpecification.1.Tag.1.Key=a&TagSpecification.1.Tag.1.Value=b"
+    );
+    let answer = ok(&mut cloud, "CreateSnapshots", &request);
+    let id = field(&answer, "snapshotId");
+    let expected = format!(
+        "<snapshotSet><item><description>all</description><tagSet><item><key>a</key><value>b</value></item></tagSet><encrypted>false</encrypted><volumeId>{volume}</volumeId><state>pending</state><volumeSize>10</volumeSize><startTime>2026-11-20T10:00:16.000Z</startTime><progress>0%</progress><ownerId>123456789012</ownerId><snapshotId>{id}</snapshotId></item></snapshotSet>"
+    );
+    assert!(answer.contains(&expected), "{answer}");
+    pass(&mut cloud, 15);
+    let rest = format!("{spec}&InstanceSpecification.ExcludeDataVolumeId.1={volume}");
+    let answer = ok(&mut cloud, "CreateSnapshots", &rest);
+    assert_eq!(answer.matches("<snapshotId>").count(), 1);
+    assert!(!answer.contains(&volume), "{answer}");
+    let unknown = ["&CopyTagsFromSource=volume", "&Location=local", "&InstanceSpecification.Colour=red"];
+    for unknown in unknown {
+        assert_eq!(code(&mut cloud, "CreateSnapshots", &format!("{spec}{unknown}")), "UnknownParameter");
+    }
+    assert_eq!(code(&mut cloud, "CreateSnapshots", ""), "MissingParameter");
+    assert_eq!(cloud.snapshots().count(), 3, "with that of the image");
+}
+
+#[test]
 fn a_modification_is_answered_and_described() {
     let (mut cloud, _, volume) = furnished();
     let modify = format!("&VolumeId={volume}&Size=20&VolumeType=gp3&Iops=4000&Throughput=250");

@@ -7,6 +7,7 @@ mod instances;
 mod interfaces;
 mod modifications;
 mod network;
+mod snapshot_sets;
 mod storage;
 mod time;
 mod volumes;
