@@ -54,13 +54,8 @@ fn volume(run: &Run, tags: &Tags) -> String {
         zone,
         size: Some(8),
         volume_type: Some("gp3".into()),
-        iops: None,
-        throughput: None,
-        encrypted: None,
-        kms_key_id: None,
-        snapshot_id: None,
         tag_specifications: vec![tagged("volume", tags)],
-        client_token: None,
+        ..CreateVolume::default()
     };
     run.world.0.borrow_mut().cloud.create_volume(&request).unwrap().id
 }

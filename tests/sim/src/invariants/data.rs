@@ -19,7 +19,7 @@ pub(super) type Line = (String, String);
 
 /// What is remembered of data volumes.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     /// The line of each volume and snapshot ever seen of one.
     line_of: BTreeMap<String, Line>,
     /// The last write that the guest was told is on its disk.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use perennial_cloud::model::{ImageState, InstanceState, Snapshot, SnapshotState};
+use perennial_cloud::model::{ImageState, InstanceState};
 use perennial_core::config;
 use perennial_core::config::DesiredState;
 use perennial_core::journal::Kind;

@@ -65,7 +65,7 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
         }
     }
     for instance in cloud.live_instances().filter(|i| is_ours(&i.tags)) {
-        for held in instance.root() {
+        if let Some(held) = instance.root() {
             if !watch.known.contains_key(&held.volume_id) {
                 watch.known.insert(held.volume_id.clone(), tag(&instance.tags, TAG_NODE).to_owned());
             }
