@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use perennial_cloud::model::{
-    AttachVolume, BlockDeviceMapping, CreateLaunchTemplate, CreateVolume, DetachVolume, Ebs, LaunchSpec,
-    ModifyVolume,
+    AttachVolume, BlockDeviceMapping, CreateLaunchTemplate, CreateVolume, DetachVolume, Ebs, InterfaceSpec,
+    LaunchSpec, ModifyVolume, RunInstances,
 };
 use serde_json::{Value, json};
 
@@ -168,6 +168,26 @@ impl Run {
         if let Some(id) = self.data_volume(node, device) {
             let _ = self.world.0.borrow_mut().cloud.hang_next_attach(&id);
         }
+    }
+
+    /// Launches an instance of somebody else where a node's interface is.
+    pub fn launch_stranger(&mut self, node: &str) -> Option<String> {
+        let subnet = self.record(node)?.network?.subnet_id.to_string();
+        let interface =
+            InterfaceSpec { device_index: Some(0), subnet_id: Some(subnet), ..InterfaceSpec::default() };
+        let request = RunInstances {
+            spec: LaunchSpec {
+                image_id: Some(self.defaults.image_id.clone()),
+                instance_type: Some("t3.medium".to_owned()),
+                interfaces: vec![interface],
+                ..LaunchSpec::default()
+            },
+            min_count: 1,
+            max_count: 1,
+            client_token: Some(format!("stranger beside {node}")),
+            launch_template: None,
+        };
+        Some(self.by_hand(|cloud| cloud.run_instances(&request)).ok()?.first()?.id.clone())
     }
 
     /// The zone of a node's instance.

@@ -203,9 +203,13 @@ fn at_rest(world: &World, record: &Record, device: &str) -> Option<u64> {
     point.map(|it| it.contents.writes).or_else(volume)
 }
 
-/// Whether every data volume of a node's present instance can be restored from a snapshot of its own.
+/// Whether every data volume of a node's present instance can be restored from a snapshot taken since its launch.
 pub(super) fn proven(cloud: &Cloud, instance: &Instance) -> bool {
-    shown(instance)
-        .filter(|(_, id)| cloud.volume(id).is_some_and(|it| is_ours(&it.tags)))
-        .all(|(_, id)| cloud.snapshots().any(|it| it.volume_id == id && it.state == SnapshotState::Completed))
+    shown(instance).filter(|(_, id)| cloud.volume(id).is_some_and(|it| is_ours(&it.tags))).all(|(_, id)| {
+        cloud.snapshots().any(|it| {
+            it.volume_id == id
+                && it.state == SnapshotState::Completed
+                && it.start_time >= instance.launch_time
+        })
+    })
 }

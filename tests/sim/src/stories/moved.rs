@@ -6,6 +6,7 @@ use super::shared::*;
 use super::{Act, NODE, Story};
 use crate::deeds::{BY_HAND, MAPPED};
 use crate::run::Run;
+use jiff::SignedDuration;
 use serde_json::json;
 
 /// Root and data, free to move.
@@ -27,9 +28,8 @@ const KNOWN: Act = Do(|run| {
 });
 const ELSEWHERE: Act =
     Must("it runs in another zone", |run| run.zone(NODE).as_ref() != run.notes.get("zone"));
-const RELEASING: Act = Until("its instance has ended, and its root is being captured", |run| {
-    record_of(run, |it| it.phase == perennial_core::phase::Phase::Capturing) == Some(true)
-});
+const NOWHERE: Act = Do(|run| run.capacity(Some(0)));
+const WAITING: Act = Until("it waits for capacity", |run| blocked(run, "capacity"));
 const LEFT_ALONE: Act =
     Until("it is told that a volume does not come back", |run| blocked(run, "volume-left-alone"));
 
@@ -80,9 +80,11 @@ pub(super) const STORIES: &[Story] = &[
             RUNS,
             Minutes(7),
             KNOWN,
+            NOWHERE,
             INTERRUPT,
-            RELEASING,
+            WAITING,
             Do(|run| run.delete_data(NODE, MAPPED)),
+            Do(|run| run.capacity(None)),
             DATA_MISSING,
             Do(|run| run.restore_data_from_newest(NODE, MAPPED)),
             RUNS_AGAIN,
@@ -97,9 +99,11 @@ pub(super) const STORIES: &[Story] = &[
             REATTACHED,
             RUNS,
             Minutes(7),
+            NOWHERE,
             INTERRUPT,
-            RELEASING,
+            WAITING,
             Do(|run| run.delete_data(NODE, MAPPED)),
+            Do(|run| run.capacity(None)),
             DATA_MISSING,
             DEALLOCATE,
             GONE,
@@ -217,13 +221,8 @@ fn unhang(run: &mut Run) {
 /// The operator attaches the kept volume to an instance of somebody else.
 fn given_away(run: &mut Run) {
     let Some(volume) = run.data_volume(NODE, MAPPED) else { return };
-    let stranger = {
-        let world = run.world.0.borrow();
-        let zone = world.cloud.volume(&volume).map(|it| it.zone.clone()).unwrap_or_default();
-        let mut others = world.cloud.live_instances().filter(|it| !run.watch.is_ours(&it.tags));
-        others.find(|it| it.zone == zone).map(|it| it.id.clone())
-    };
-    let Some(instance_id) = stranger else { return };
+    let Some(instance_id) = run.launch_stranger(NODE) else { return };
+    run.pass(SignedDuration::from_mins(3));
     let request = perennial_cloud::model::AttachVolume {
         volume_id: volume.clone(),
         instance_id,

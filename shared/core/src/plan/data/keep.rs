@@ -8,7 +8,7 @@ use crate::config::{DataMode, DesiredState};
 use crate::ids::{Resource, SnapshotId, VolumeId};
 use crate::launch::{Device, Home, home};
 use crate::limits;
-use crate::names::{Purpose, TAG_DEVICE, has_key, has_purpose};
+use crate::names::{Purpose, TAG_CYCLE, TAG_DEVICE, has_key, has_purpose};
 use crate::observation::{Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
 use crate::phase::{Illegal, Signal};
 use crate::plan::capturing::first_try;
@@ -125,6 +125,7 @@ fn unseen(draft: &mut Draft<'_>, seen: &Observation) -> Option<Held> {
         draft.record.mapped.retain(|it| it.device_name != device.device_name);
     }
     draft.record.stalled_since = None;
+    draft.record.data_known = true;
     None
 }
 
@@ -324,16 +325,18 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     Then::Look
 }
 
-/// Whether every data volume has a complete snapshot of its own that proves what came before it needless.
+/// Whether every data volume has a complete snapshot of its own, taken in this very cycle: the volume may be the
+/// same as before, and its older snapshots hold less than what they would prove needless.
 pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
-    let names = draft.names();
+    let (names, cycle) = (draft.names(), draft.record.cycle.to_string());
     let has_own = |volume: &VolumeId| {
         seen.snapshots.values().any(|it| {
             it.own
                 && it.state == SnapshotState::Completed
                 && it.volume == *volume
                 && names.owns(&it.tags)
-                && Purpose::SNAPSHOTS.iter().any(|purpose| has_purpose(&it.tags, *purpose))
+                && it.tags.get(TAG_CYCLE) == Some(&cycle)
+                && Purpose::ROTATED.iter().any(|purpose| has_purpose(&it.tags, *purpose))
         })
     };
     draft.record.data.iter().all(|it| it.attached && has_own(&it.volume_id))
