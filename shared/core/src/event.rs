@@ -32,11 +32,11 @@ pub enum AwsEvent {
         /// The state it reached.
         state: String,
     },
-    /// A snapshot ended, well or badly.
+    /// A snapshot ended, or all of a set taken of one instance at one moment; well or badly.
     Snapshot {
-        /// Which snapshots, with the volume of each where the event names it.
+        /// Which snapshots, with the volume of each where the event names it; never none.
         snapshots: Vec<(SnapshotId, Option<VolumeId>)>,
-        /// Whether it succeeded.
+        /// Whether all of them succeeded.
         succeeded: bool,
     },
     /// An image changed its state.
@@ -101,6 +101,7 @@ pub fn parse(json: &Value) -> Result<Envelope, Malformed> {
             state: reader.text("detail.state", &json["detail"]["state"])?.to_owned(),
         },
         ("aws.ec2", "EBS Snapshot Notification") => reader.snapshot()?,
+        ("aws.ec2", "EBS Multi-Volume Snapshots Completion Status") => reader.snapshots()?,
         ("aws.ec2", "EC2 AMI State Change") => AwsEvent::Image {
             image: reader.id_of("detail.ImageId", &json["detail"]["ImageId"], ImageId::parse)?,
             state: reader.text("detail.State", &json["detail"]["State"])?.to_owned(),
@@ -151,6 +152,26 @@ impl<'a> Reader<'a> {
         let succeeded = self.text("detail.result", &detail["result"])? == "succeeded";
         Ok(AwsEvent::Snapshot { snapshots: vec![(snapshot, volume)], succeeded })
     }
+
+    fn snapshots(&self) -> Result<AwsEvent, Malformed> {
+        let detail = &self.json["detail"];
+        if self.text("detail.event", &detail["event"])?.trim() != "createSnapshots" {
+            let detail_type = "EBS Multi-Volume Snapshots Completion Status".to_owned();
+            return Ok(AwsEvent::Other { detail_type });
+        }
+        let parts = detail["snapshots"].as_array().filter(|parts| !parts.is_empty()).ok_or_else(|| {
+            let found = shown(&detail["snapshots"]);
+            self.bad("detail.snapshots", format!("expected a list of snapshots, found {found}"))
+        })?;
+        let part = |part: &'a Value| {
+            let snapshot =
+                self.id_of("detail.snapshots.snapshot_id", &part["snapshot_id"], SnapshotId::parse)?;
+            let volume = self.id_of("detail.snapshots.source", &part["source"], VolumeId::parse).ok();
+            Ok((snapshot, volume))
+        };
+        let succeeded = self.text("detail.result", &detail["result"])? == "succeeded";
+        Ok(AwsEvent::Snapshot { snapshots: parts.iter().map(part).collect::<Result<_, _>>()?, succeeded })
+    }
 }
 
 /// A value as it may be shown in a log: bounded, so that a hostile event cannot flood it.
@@ -192,6 +213,25 @@ mod tests {
             assert_eq!((error.path, error.id.as_str()), (place, "e1"), "{pointer}");
         }
         assert_eq!(parse(&json!("nonsense")).unwrap_err().id, "without id");
+    }
+
+    #[test]
+    fn a_set_is_read_with_all_its_parts_or_not_at_all() {
+        let event = |snapshots: Value| {
+            parse(&json!({"id": "e1", "time": "2026-11-20T10:00:00Z", "source": "aws.ec2",
+                "detail-type": "EBS Multi-Volume Snapshots Completion Status",
+                "detail": {"event": "createSnapshots", "result": "failed", "snapshots": snapshots}}))
+        };
+        let one = json!({"snapshot_id": "arn:aws:ec2::us-east-1:snapshot/snap-1", "status": "error"});
+        let AwsEvent::Snapshot { snapshots, succeeded } = event(json!([one])).unwrap().event else {
+            panic!()
+        };
+        assert_eq!((snapshots, succeeded), (vec![(SnapshotId::new("snap-1"), None)], false));
+        for none in [json!(null), json!([]), json!({}), json!("snap-1")] {
+            assert_eq!(event(none).unwrap_err().path, "detail.snapshots");
+        }
+        let odd = json!({"snapshot_id": "vol-1"});
+        assert_eq!(event(json!([one, odd])).unwrap_err().path, "detail.snapshots.snapshot_id");
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub const REBALANCE_FRESH: SignedDuration = secs(2 * 60);
 pub const REBALANCE_EVERY: SignedDuration = secs(10 * 60);
 /// Most of them in a deployment in a minute: the notices that may follow need EC2's burst of 100.
 pub const REBALANCES_AT_ONCE: usize = 20;
+/// So many volumes of an instance one CreateSnapshots can leave out (EC2 API reference, *InstanceSpecification*).
+pub const LEFT_OUT_MAX: usize = 40;
 /// Shortest interval of periodic snapshots.
 pub const SNAPSHOT_EVERY_MIN: SignedDuration = secs(60);
 /// Longest interval of periodic snapshots: a day, beyond which a recovery point is a backup.

@@ -31,6 +31,12 @@ fn told(name: &str) -> &'static str {
         "instance-state-terminated" => "instance i-abcd1111 terminated",
         "snapshot-succeeded" => "snapshot snap-01234567 of vol-01234567 succeeded",
         "snapshot-failed" => "snapshot snap-01234567 of vol-01234567 failed",
+        "snapshots-succeeded" => {
+            "snapshot snap-01234567 of vol-01234567, snap-012345678 of vol-012345678 succeeded"
+        }
+        "snapshots-failed" => {
+            "snapshot snap-01234567 of vol-01234567, snap-012345678 of vol-012345678 failed"
+        }
         "image-available" => "image ami-0123456789example available",
         "image-failed" => "image ami-0123456789example failed",
         "snapshot-copied" | "volume-created" | "fleet-instance-change" => "nothing of ours",
@@ -44,9 +50,11 @@ fn tell(event: &AwsEvent) -> String {
         AwsEvent::Rebalance { instance } => format!("rebalance {instance}"),
         AwsEvent::InstanceState { instance, state } => format!("instance {instance} {state}"),
         AwsEvent::Snapshot { snapshots, succeeded } => {
-            let (snapshot, volume) = &snapshots[0];
+            let parts = snapshots
+                .iter()
+                .map(|(snapshot, volume)| format!("{snapshot} of {}", volume.as_ref().unwrap()));
             let result = if *succeeded { "succeeded" } else { "failed" };
-            format!("snapshot {snapshot} of {} {result}", volume.as_ref().unwrap())
+            format!("snapshot {} {result}", parts.collect::<Vec<_>>().join(", "))
         }
         AwsEvent::Image { image, state } => format!("image {image} {state}"),
         AwsEvent::Other { .. } => "nothing of ours".to_owned(),
@@ -56,7 +64,7 @@ fn tell(event: &AwsEvent) -> String {
 #[test]
 fn every_fixture_is_read_as_what_it_is() {
     let fixtures = fixtures();
-    assert!(fixtures.len() >= 13, "fixtures are missing");
+    assert!(fixtures.len() >= 15, "fixtures are missing");
     for (name, json) in fixtures {
         let envelope = parse(&json).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(tell(&envelope.event), told(&name), "{name}");

@@ -9,10 +9,10 @@ use futures::StreamExt;
 use perennial_core::config;
 use perennial_core::config::settings::SETTINGS;
 use perennial_core::group::GroupRecord;
-use perennial_core::ids::{GroupName, InstanceId, NodeName};
+use perennial_core::ids::{GroupName, InstanceId, NodeName, VolumeId};
 use perennial_core::names::{Tagged, whole_second};
 use perennial_core::observation::{InstanceFacts, InstanceState};
-use perennial_core::record::Steady;
+use perennial_core::record::{Steady, SteadyVolume};
 use serde_json::Value;
 
 use crate::Engine;
@@ -196,12 +196,32 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
 fn has_drifted(node: &Steady, fleet: &BTreeMap<InstanceId, InstanceFacts>) -> bool {
     let Some(instance) = fleet.get(&node.instance) else { return true };
     let root = instance.volumes.iter().find(|volume| volume.device == instance.root_device);
-    let root_at_risk = root.is_some_and(|root| {
-        root.volume != node.volume || (node.snapshot_every.is_some() && root.delete_on_termination)
-    });
+    let root_at_risk = root
+        .is_some_and(|root| root.volume != node.volume || (node.keeps_root() && root.delete_on_termination));
     let kept = instance.interfaces.iter().find(|i| Some(&i.interface) == node.kept_interface.as_ref());
     let interface_at_risk = kept.is_some_and(|kept| {
         kept.delete_on_termination || node.public_ip.is_some_and(|public| kept.public_ip != Some(public))
     });
-    instance.state != InstanceState::Running || root_at_risk || interface_at_risk
+    instance.state != InstanceState::Running
+        || root_at_risk
+        || interface_at_risk
+        || (node.keeps_data && has_other_data(node, instance))
 }
+
+/// Whether the instance shows other data volumes than the record knows of, or one elsewhere or at risk.
+fn has_other_data(node: &Steady, instance: &InstanceFacts) -> bool {
+    let mut data = instance.volumes.iter().filter(|held| held.device != instance.root_device);
+    let held = |volume: &VolumeId| instance.volumes.iter().find(|held| held.volume == *volume);
+    let is_known = |volume: &VolumeId| {
+        node.data.iter().any(|it| it.volume == *volume) || node.left_alone.contains(volume)
+    };
+    let is_in_place = |it: &SteadyVolume| {
+        held(&it.volume).is_some_and(|held| held.device == it.device && !held.delete_on_termination)
+    };
+    data.any(|held| !is_known(&held.volume))
+        || !node.data.iter().all(is_in_place)
+        || node.left_alone.iter().any(|volume| held(volume).is_none())
+}
+
+#[cfg(test)]
+mod tests;

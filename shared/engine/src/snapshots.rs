@@ -4,6 +4,8 @@
 //! get to stays due: the next pass finds it by the clock and by the tags again.
 
 mod telling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +30,7 @@ use crate::ports::{Bus, Clock, Ec2, Reply, Store};
 pub struct SnapshotTick {
     /// Running nodes looked at.
     pub nodes: usize,
-    /// Snapshots taken.
+    /// Snapshots taken; each part of a set counts.
     pub taken: usize,
     /// Snapshots deleted.
     pub dropped: usize,
@@ -40,7 +42,7 @@ pub struct SnapshotTick {
     pub refused: usize,
     /// Calls that were throttled or not answered, among them.
     pub throttled: usize,
-    /// Snapshots that were due and not taken.
+    /// Recovery points that were due and not taken.
     pub left: usize,
     /// The age of the oldest of the nodes' newest recovery points; `None` without nodes that have any. Suspended
     /// nodes do not count.
@@ -115,6 +117,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         tick.lag = counted().map(|point| point.lag).max().unwrap_or_default();
         // Before anything is done: it holds also if this invocation does not come to its end.
         telling::worst(&round.points, &round.put_off, tick.nodes);
+        telling::outgrown(&round, pace);
         let due: BTreeSet<NodeName> = round.take.iter().map(|due| due.node.clone()).collect();
         let take = Lane::new(std::mem::take(&mut round.take), pace);
         let drop = Lane::new(std::mem::take(&mut round.drop), pace);
@@ -179,31 +182,19 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 break;
             }
             let calls = lane.beat().into_iter().map(async |due: Due| {
-                let said = self.ec2.create_snapshot(&due.request).await;
-                (due.node, due.request.volume, said)
+                let said = self.take_point(&due.request).await;
+                (due, said)
             });
             let (mut throttled, mut passed) = (0, 0);
-            for (node, volume, said) in join_all(calls).await {
-                let Err(failure) = said else {
-                    (passed, played.tick.taken) = (passed + 1, played.tick.taken + 1);
-                    continue;
-                };
-                played.tick.refused += 1;
-                match failure.class {
-                    Class::Retry | Class::NotYet => {
-                        tracing::info!(%node, %volume, code = %failure.code, "a snapshot stays due: {failure}");
+            for (due, said) in join_all(calls).await {
+                match said.map_err(|failure| played.refuse(due, failure)) {
+                    Ok(taken) => {
+                        played.tick.taken += taken.len();
+                        passed += 1;
                     }
-                    _ => {
-                        tracing::warn!(%node, %volume, code = %failure.code, "a snapshot stays due: {failure}")
-                    }
+                    Err(was_throttled) if was_throttled => throttled += 1,
+                    Err(_) => passed += 1,
                 }
-                if is_throttle(&failure) {
-                    played.ended = Ended::Throttled;
-                    throttled += 1;
-                } else {
-                    passed += 1;
-                }
-                played.refused.insert(node, failure);
             }
             played.tick.throttled += throttled;
             lane.heard(throttled, passed);
@@ -312,8 +303,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let ahead = n.max((n * limits::REREAD_BEATS).min(limits::REREAD_AT_ONCE));
         let ahead: Vec<Needless> = drop.next(ahead).cloned().collect();
         let ids: BTreeSet<_> =
-            ahead.iter().flat_map(|it| [Some(&it.snapshot), it.instead.as_ref()]).collect();
-        let ids: Vec<SnapshotId> = ids.into_iter().flatten().cloned().collect();
+            ahead.iter().flat_map(|it| std::iter::once(&it.snapshot).chain(&it.instead)).collect();
+        let ids: Vec<SnapshotId> = ids.into_iter().cloned().collect();
         let reads = ids.chunks(2 * limits::REREAD_AT_ONCE).map(|ids| self.ec2.snapshots(ids));
         let found: BTreeMap<_, _> = match try_join_all(reads).await {
             Ok(found) => found.into_iter().flatten().map(|facts| (facts.id.clone(), facts)).collect(),
@@ -325,38 +316,36 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
                 return;
             }
         };
-        let may_go = |it: &&Needless| self.may_go(it, &found);
+        let may_go = |it: &&Needless| may_go(it, &found, &self.deployment);
         let going: BTreeSet<_> = ahead.iter().filter(may_go).map(|it| it.snapshot.clone()).collect();
         let out: BTreeSet<_> =
             ahead.into_iter().map(|it| it.snapshot).filter(|id| !going.contains(id)).collect();
         drop.leave_out(|next| out.contains(&next.snapshot));
         *proven = Proven { at: Some(self.clock.now()), snapshots: going };
     }
+}
 
-    /// Whether a snapshot may go, as it is now: it is still ours, and what replaces it is still there.
-    fn may_go(&self, it: &Needless, found: &BTreeMap<SnapshotId, SnapshotFacts>) -> bool {
-        let (node, snapshot) = (&it.node, &it.snapshot);
-        let names = Names { deployment: &self.deployment, node, life: &it.life };
-        // What is gone already needs no word.
-        let Some(facts) = found.get(snapshot) else { return false };
-        match guard::snapshot(&names, facts, &Purpose::ROTATED) {
-            Verdict::Go => {}
-            Verdict::NotOurs(why) | Verdict::NotYet(why) => {
-                tracing::warn!(%node, %snapshot, "left alone: {why}");
-                return false;
+impl Played {
+    /// Counts a recovery point that was not taken; `true` if it was throttled.
+    fn refuse(&mut self, due: Due, failure: Failure) -> bool {
+        self.tick.refused += 1;
+        let node = &due.node;
+        let volumes: Vec<_> = due.request.volumes().iter().map(ToString::to_string).collect();
+        let volumes = volumes.join(" ");
+        match failure.class {
+            Class::Retry | Class::NotYet => {
+                tracing::info!(%node, volumes, code = %failure.code, "a snapshot stays due: {failure}");
+            }
+            _ => {
+                tracing::warn!(%node, volumes, code = %failure.code, "a snapshot stays due: {failure}");
             }
         }
-        let is_there = |id: &SnapshotId| {
-            found.get(id).is_some_and(|newer| {
-                newer.state == SnapshotState::Completed
-                    && guard::snapshot(&names, newer, &Purpose::ROTATED) == Verdict::Go
-            })
-        };
-        let stays = it.instead.as_ref().filter(|id| !is_there(id));
-        if let Some(newer) = stays {
-            tracing::warn!(%node, %snapshot, %newer, "left alone: what replaces it is there no longer");
+        let is_throttle = is_throttle(&failure);
+        if is_throttle {
+            self.ended = Ended::Throttled;
         }
-        stays.is_none()
+        self.refused.insert(due.node, failure);
+        is_throttle
     }
 }
 
@@ -370,6 +359,33 @@ impl SnapshotTick {
         self.throttled += other.throttled;
         self.left += other.left;
     }
+}
+
+/// Whether a snapshot may go, as it is now: it is still ours, and what replaces it is still there, to the last
+/// part.
+fn may_go(it: &Needless, found: &BTreeMap<SnapshotId, SnapshotFacts>, deployment: &str) -> bool {
+    let (node, snapshot) = (&it.node, &it.snapshot);
+    let names = Names { deployment, node, life: &it.life };
+    // What is gone already needs no word.
+    let Some(facts) = found.get(snapshot) else { return false };
+    match guard::snapshot(&names, facts, &Purpose::ROTATED) {
+        Verdict::Go => {}
+        Verdict::NotOurs(why) | Verdict::NotYet(why) => {
+            tracing::warn!(%node, %snapshot, "left alone: {why}");
+            return false;
+        }
+    }
+    let is_there = |id: &SnapshotId| {
+        found.get(id).is_some_and(|newer| {
+            newer.state == SnapshotState::Completed
+                && guard::snapshot(&names, newer, &Purpose::ROTATED) == Verdict::Go
+        })
+    };
+    let stays = it.instead.iter().find(|id| !is_there(id));
+    if let Some(newer) = stays {
+        tracing::warn!(%node, %snapshot, %newer, "left alone: what replaces it is there no longer");
+    }
+    stays.is_none()
 }
 
 /// Throttles, timeouts and broken answers alike are signs to go slower.

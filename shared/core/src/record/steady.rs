@@ -76,6 +76,12 @@ pub struct SteadyVolume {
 }
 
 impl Steady {
+    /// Whether the root outlives its instance. An entry of an older version says that it does not by having no
+    /// interval.
+    pub fn keeps_root(&self) -> bool {
+        !self.rootless && self.snapshot_every.is_some()
+    }
+
     /// The volumes whose snapshots make a recovery point, with their device names; the root first.
     pub fn secured(&self) -> impl Iterator<Item = (&VolumeId, &str)> {
         let root = (!self.rootless).then_some((&self.volume, self.device.as_str()));

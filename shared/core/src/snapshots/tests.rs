@@ -1,6 +1,9 @@
 //! Due, needless, behind: what one look decides.
 
+mod several;
+
 use super::*;
+use crate::names::{TAG_DEVICE, Tags};
 use crate::observation::{AttachedVolume, Platform};
 use jiff::SignedDuration;
 
@@ -108,6 +111,9 @@ fn none_is_taken_of_a_volume_that_no_running_instance_holds() {
     }
     let elsewhere = Steady { volume: VolumeId::new("vol-2"), ..steady() };
     assert!(!decide(&elsewhere, &[], InstanceState::Running).0);
+    let mut attaching = fleet(InstanceState::Running);
+    attaching.get_mut(&InstanceId::new("i-1")).unwrap().volumes[0].attaching = true;
+    assert!(round(&[steady()], &[], &attaching, "prod", 4, now()).take.is_empty());
     assert!(!decide(&Steady { suspend: true, ..steady() }, &[], InstanceState::Running).0);
     let newer = Steady { schema_version: SCHEMA_VERSION + 1, ..steady() };
     assert!(!decide(&newer, &[], InstanceState::Running).0);
@@ -137,7 +143,7 @@ fn what_is_not_of_this_line_is_never_touched() {
     line[5].tags.insert(crate::names::TAG_PURPOSE.into(), "final".into());
     line[4].tags.insert(TAG_NODE.into(), "web".into());
     line[3].own = false;
-    line[2].tags.insert(TAG_DEVICE.into(), "/dev/sdb".into());
+    line[2].tags.remove(crate::names::TAG_CYCLE);
     let one = Steady { keep: 1, ..steady() };
     assert_eq!(decide(&one, &line, InstanceState::Running).1, ["snap-1"]);
     let another_descent = Steady { cycle: 2, descent: 2, ..one };
@@ -168,7 +174,7 @@ fn the_oldest_recovery_point_comes_first() {
     };
     let snapshots = [of(&nodes[0], "snap-1", 400), of(&nodes[2], "snap-3", 480)];
     let round = round(&nodes, &snapshots, &instances, "prod", 4, now());
-    let order: Vec<_> = round.take.iter().map(|due| due.request.volume.as_str()).collect();
+    let order: Vec<_> = round.take.iter().map(|due| due.request.volumes()[0].as_str()).collect();
     assert_eq!(order, ["vol-2", "vol-3", "vol-1"], "none at all is the oldest of all");
     let seconds = |it: SignedDuration| it.as_secs();
     let told = round.points.iter().map(|p| (p.node.as_str(), seconds(p.age), seconds(p.lag)));
@@ -298,7 +304,7 @@ fn played(nodes: &[(String, i64)], minutes: i64) -> (usize, Vec<i64>) {
                 if due.node.as_str().starts_with("bad") {
                     refused += 1;
                 } else {
-                    newest.insert(due.request.volume, of(by_name[&due.node], at));
+                    newest.insert(due.request.volumes()[0].clone(), of(by_name[&due.node], at));
                 }
             }
             if !lane.has_more() {
@@ -370,14 +376,14 @@ fn a_node_that_cannot_be_snapshotted_stays_in_the_figures() {
     let running = fleet(InstanceState::Running);
     let unseen = only_point(&steady(), &line, &BTreeMap::new());
     assert_eq!((unseen.age.as_secs(), unseen.lag.as_secs()), (90_000, 89_700));
-    assert_eq!(unseen.standing, Standing::Unserved("EC2 shows no such instance"));
+    assert_eq!(unseen.standing, Standing::Unserved("EC2 shows no such instance".into()));
     let stopped = only_point(&steady(), &line, &fleet(InstanceState::Stopped));
     assert_eq!(stopped.standing, Standing::Idle("its instance is stopped"));
     let ending = only_point(&steady(), &line, &fleet(InstanceState::ShuttingDown));
-    assert_eq!(ending.standing, Standing::Unserved("its instance is not running"));
+    assert_eq!(ending.standing, Standing::Unserved("its instance is not running".into()));
     let elsewhere = Steady { volume: VolumeId::new("vol-2"), ..steady() };
     let elsewhere = only_point(&elsewhere, &line, &running);
-    assert_eq!(elsewhere.standing, Standing::Unserved("its instance does not hold its root"));
+    assert_eq!(elsewhere.standing, Standing::Unserved("its instance does not hold its root".into()));
     let newer = Steady { schema_version: SCHEMA_VERSION + 1, ..steady() };
     assert!(matches!(only_point(&newer, &line, &running).standing, Standing::Unserved(_)));
     let suspended = only_point(&Steady { suspend: true, ..steady() }, &line, &running);

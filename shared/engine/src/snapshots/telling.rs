@@ -22,6 +22,23 @@ pub(super) fn worst(points: &[Point], put_off: &BTreeSet<NodeName>, nodes: usize
     tracing::info!(nodes, idle, unserved, put_off, "oldest recovery points: {}", worst.join(", "));
 }
 
+/// Whether the nodes need more than the pace allows. A second of each minute is left out of it.
+fn is_outgrown(round: &Round, pace: u32) -> bool {
+    round.needed > f64::from(pace) * 59.0 / 60.0
+}
+
+/// A line a tick while the pace does not suffice. It may still do so to take all: of a set that is one call, and
+/// only its deletions, of which nobody else hears, fall behind.
+pub(super) fn outgrown(round: &Round, pace: u32) {
+    if is_outgrown(round, pace) {
+        let needed = round.needed;
+        tracing::warn!(
+            pace,
+            "the nodes need {needed:.1} snapshots a second: older ones pile up, or newer ones lag"
+        );
+    }
+}
+
 fn words(point: &Point) -> String {
     let mut about = match (&point.snapshot, point.bytes) {
         (Some(snapshot), Some(bytes)) => format!("{snapshot}, {} MiB", bytes.div_ceil(1 << 20)),
@@ -31,9 +48,10 @@ fn words(point: &Point) -> String {
     if let Some(pending) = point.pending {
         about += &format!(", the next pending for {} s", pending.as_secs());
     }
-    match point.standing {
+    match &point.standing {
         Standing::Served => {}
-        Standing::Idle(why) | Standing::Unserved(why) => about += &format!(", {why}"),
+        Standing::Idle(why) => about += &format!(", {why}"),
+        Standing::Unserved(why) => about += &format!(", {why}"),
     }
     format!("{} {} s ({about})", point.node, point.age.as_secs())
 }
@@ -47,7 +65,7 @@ enum Cause<'a> {
     /// EC2 refused it in earlier ones, as it seems.
     PutOff,
     /// None can be taken.
-    Unserved(&'static str),
+    Unserved(&'a str),
     /// The last one takes long to complete.
     Pending(SignedDuration),
 }
@@ -108,13 +126,13 @@ pub(super) fn lagging(
 }
 
 fn cause<'p>(
-    point: &Point,
+    point: &'p Point,
     round: &Round,
     due: &BTreeSet<NodeName>,
     played: &'p Played,
     tick: &SnapshotTick,
 ) -> Option<Cause<'p>> {
-    match (point.standing, played.refused.get(&point.node), point.pending) {
+    match (&point.standing, played.refused.get(&point.node), point.pending) {
         (Standing::Idle(_), _, _) => None,
         (Standing::Unserved(why), _, _) => Some(Cause::Unserved(why)),
         (Standing::Served, Some(failure), _) if failure.class != Class::Retry => {
@@ -144,7 +162,7 @@ fn why(cause: &Cause<'_>, round: &Round, played: &Played, tick: &SnapshotTick, p
         Cause::Unserved(why) => format!("{why}, so no snapshot can be taken. Mend that, or suspend the node"),
         Cause::Pending(pending) => format!(
             "its last snapshot has been pending for {} s, and none is taken beside it. EC2 copies as fast as it can; \
-             lengthen persist.root.snapshotEvery if that is usual",
+             lengthen snapshotEvery if that is usual",
             pending.as_secs()
         ),
         Cause::Left => left(round, played, tick, pace),
@@ -153,24 +171,22 @@ fn why(cause: &Cause<'_>, round: &Round, played: &Played, tick: &SnapshotTick, p
 
 fn left(round: &Round, played: &Played, tick: &SnapshotTick, pace: u32) -> String {
     let (left, needed) = (tick.left, round.needed);
-    // A second of each minute is left out of the pace.
-    let is_outgrown = needed > f64::from(pace) * 59.0 / 60.0;
     match played.ended {
         Ended::Throttled => format!(
-            "{left} snapshots were due and not taken, since EC2 throttled {} calls. Have its quotas for CreateSnapshot and \
-             DeleteSnapshot raised, or find out who else uses them up; settings.snapshotsPerSecond ({pace}) must stay \
-             below them",
+            "{left} recovery points were due and not taken, since EC2 throttled {} calls. Have its quotas for CreateSnapshot, \
+             CreateSnapshots and DeleteSnapshot raised, or find out who else uses them up; settings.snapshotsPerSecond \
+             ({pace}) must stay below them",
             tick.throttled
         ),
-        Ended::OutOfTime if !is_outgrown => format!(
-            "{left} snapshots were due and not taken, since the pass ran out of time: its reads alone took {} s. Look at \
+        Ended::OutOfTime if !is_outgrown(round, pace) => format!(
+            "{left} recovery points were due and not taken, since the pass ran out of time: its reads alone took {} s. Look at \
              what slows EC2's answers down, or split the deployment",
             played.read_for.as_secs()
         ),
         Ended::Through | Ended::OutOfTime | Ended::Suspended => format!(
-            "{left} snapshots were due and not taken: the nodes need {needed:.1} a second, and settings.snapshotsPerSecond \
-             allows {pace}. Raise it, together with EC2's quotas for CreateSnapshot and DeleteSnapshot, or lengthen \
-             persist.root.snapshotEvery"
+            "{left} recovery points were due and not taken: the nodes need {needed:.1} snapshots a second, and \
+             settings.snapshotsPerSecond allows {pace}. Raise it, together with EC2's quotas for CreateSnapshot, \
+             CreateSnapshots and DeleteSnapshot, or lengthen snapshotEvery"
         ),
     }
 }
