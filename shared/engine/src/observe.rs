@@ -5,7 +5,9 @@ use perennial_core::config;
 use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::launch::TemplateFacts;
 use perennial_core::names::Tagged;
-use perennial_core::observation::{ImageFacts, ItemFacts, Look, Observation, SubnetFacts};
+use perennial_core::observation::{
+    ImageFacts, ItemFacts, Look, Observation, SnapshotFacts, SubnetFacts, VolumeFacts,
+};
 
 use serde_json::Value;
 
@@ -43,25 +45,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             some(!look.instances.is_empty(), ec2.instances(&look.instances)),
             some(look.launch_token.is_some(), ec2.instances_by_token(text(&look.launch_token))),
             some(!look.volumes.is_empty(), ec2.volumes(&look.volumes)),
-            async {
-                match look.volume_key.as_deref() {
-                    Some(key) => {
-                        let tagged = Tagged { keys: &[key], ..Tagged::of(&self.deployment) };
-                        ec2.volumes_tagged(&tagged).await
-                    }
-                    None => Ok(Vec::new()),
-                }
-            },
+            some(look.volume_key.is_some(), self.volumes_keyed(text(&look.volume_key))),
             some(!look.interfaces.is_empty(), ec2.interfaces(&look.interfaces)),
             some(!look.snapshots.is_empty(), ec2.snapshots(&look.snapshots)),
-            async {
-                match look.snapshot_keys.iter().map(String::as_str).collect::<Vec<_>>() {
-                    keys if keys.is_empty() => Ok(Vec::new()),
-                    keys => {
-                        ec2.snapshots_tagged(&Tagged { keys: &keys, ..Tagged::of(&self.deployment) }).await
-                    }
-                }
-            },
+            some(!look.snapshot_keys.is_empty(), self.snapshots_keyed(&look.snapshot_keys)),
             some(!look.snapshots_of.is_empty(), ec2.snapshots_of(&look.snapshots_of)),
             async {
                 match lined {
@@ -95,6 +82,15 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         seen.subnets.extend(subnets.into_iter().map(|s| (s.id.clone(), s)));
         seen.look = look;
         Ok(seen)
+    }
+
+    async fn volumes_keyed(&self, key: &str) -> Reply<Vec<VolumeFacts>> {
+        self.ec2.volumes_tagged(&Tagged { keys: &[key], ..Tagged::of(&self.deployment) }).await
+    }
+
+    async fn snapshots_keyed(&self, keys: &[String]) -> Reply<Vec<SnapshotFacts>> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        self.ec2.snapshots_tagged(&Tagged { keys: &keys, ..Tagged::of(&self.deployment) }).await
     }
 
     fn of_life<'a>(&'a self, (node, life): &'a (String, String)) -> Tagged<'a> {

@@ -158,7 +158,7 @@ fn take_final(
         Some(_) => return Ok(Some(draft.poll(format!("{volume} to become available")))),
         None => return missing(draft, seen, line, volume),
     }
-    let request = living::snapshot_request(draft, volume, Purpose::Final, attempt);
+    let request = living::final_request(draft, volume, attempt);
     Ok(Some(draft.act(Step::Snapshot(PointRequest::One(request)))))
 }
 

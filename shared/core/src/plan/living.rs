@@ -3,13 +3,14 @@
 use super::{Draft, Present, Then, data, elastic_ip, present, stopping};
 use crate::config::DesiredState;
 use crate::guard::{self, Verdict};
-use crate::ids::Resource;
+use crate::ids::{Resource, VolumeId};
 use crate::journal::Kind;
 use crate::limits;
-use crate::names::{Purpose, TAG_DEPLOYMENT, has_purpose};
+use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_DEVICE, TAG_VOLUME, has_purpose};
 use crate::observation::{AttachedVolume, InstanceFacts, InstanceState, Observation, SnapshotState};
 use crate::phase::{Illegal, Signal};
-use crate::record::{Replacement, Root, Superseded};
+use crate::record::{Record, Replacement, Root, Superseded};
+use crate::snapshots::{Asked, request};
 use crate::step::{PointRequest, SnapshotRequest, Step};
 
 /// Writes down the root volume while the instance still shows it: a terminated one shows none. A root
@@ -357,42 +358,59 @@ pub(super) fn interrupting(draft: &mut Draft<'_>, seen: &Observation) -> Result<
     if let Some(wait) = draft.paused() {
         return Ok(wait);
     }
-    if let Some(request) = warning(draft) {
-        return Ok(draft.act(Step::Snapshot(PointRequest::One(request))));
+    if let Some(request) = warning(draft, facts) {
+        return Ok(draft.act(Step::Snapshot(request)));
     }
     Ok(draft.wait(limits::NEXT_TICK, "EC2 to take the instance back"))
 }
 
-/// The snapshot that starts the transfer two minutes early, so that the final one is small. Tried until
-/// it is taken or refused for good.
-fn warning(draft: &mut Draft<'_>) -> Option<SnapshotRequest> {
-    draft.record.config().persist.root.as_ref()?;
+/// The recovery point that starts the transfer two minutes early, so that the final snapshots are small. Tried
+/// until it is taken or refused for good.
+fn warning(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<PointRequest> {
     let notice = draft.record.notice.as_mut().filter(|n| !n.snapshot_tried)?;
     notice.snapshot_tried = true;
-    let volume = draft.record.root.as_ref()?.volume_id.clone();
-    Some(snapshot_request(draft, volume, Purpose::Warning, 1))
+    let record = &draft.record;
+    let secured: Vec<(VolumeId, String)> = secured(record, facts).collect();
+    let (first, _) = secured.first()?;
+    let (names, purpose) = (draft.names(), Purpose::Warning);
+    let key = names.warning(record.cycle, first);
+    let asked = Asked {
+        purpose,
+        tags: names.tags(&record.config().tags, record.cycle, purpose, &key),
+        key,
+        description: format!("Perennial: warning snapshot of {}, cycle {}", record.name, record.cycle),
+    };
+    let volumes: Vec<(&VolumeId, &str)> = secured.iter().map(|(id, device)| (id, device.as_str())).collect();
+    match request(facts, &volumes, asked) {
+        Ok(request) => Some(request),
+        Err(why) => {
+            draft.note(format!("no warning snapshot: {why}"));
+            None
+        }
+    }
 }
 
-/// A request for a snapshot of a volume of the node.
-pub(super) fn snapshot_request(
-    draft: &Draft<'_>,
-    volume: crate::ids::VolumeId,
-    purpose: Purpose,
-    attempt: u32,
-) -> SnapshotRequest {
+/// The kept volumes that an instance holds and that our rights reach, with their device names; the root first.
+fn secured(record: &Record, facts: &InstanceFacts) -> impl Iterator<Item = (VolumeId, String)> {
+    let root = record.root.iter().filter(|_| record.config().persist.root.is_some());
+    let root = root.map(|root| (root.volume_id.clone(), root.device_name.clone()));
+    let is_held = |id: &VolumeId| facts.volumes.iter().any(|held| held.volume == *id && !held.attaching);
+    let data = record.data.iter().filter(move |it| !it.untagged && is_held(&it.volume_id));
+    root.chain(data.map(|it| (it.volume_id.clone(), it.device_name.clone())))
+}
+
+/// A request for a final snapshot of a volume of the node.
+pub(super) fn final_request(draft: &Draft<'_>, volume: VolumeId, attempt: u32) -> SnapshotRequest {
     let (names, record) = (draft.names(), &draft.record);
-    let key = match purpose {
-        Purpose::Warning => names.warning(record.cycle, &volume),
-        _ => names.last(record.cycle, &volume, attempt),
-    };
+    let key = names.last(record.cycle, &volume, attempt);
+    let purpose = Purpose::Final;
     let mut tags = names.tags(&record.config().tags, record.cycle, purpose, &key);
     let root = record.root.iter().map(|root| (&root.volume_id, &root.device_name));
     let mut known = root.chain(record.data.iter().map(|it| (&it.volume_id, &it.device_name)));
     if let Some((_, device)) = known.find(|(id, _)| **id == volume) {
-        tags.insert(crate::names::TAG_DEVICE.to_owned(), device.clone());
+        tags.insert(TAG_DEVICE.to_owned(), device.clone());
     }
-    tags.insert(crate::names::TAG_VOLUME.to_owned(), volume.to_string());
-    let description =
-        format!("Perennial: {} snapshot of {}, cycle {}", purpose.as_str(), record.name, record.cycle);
+    tags.insert(TAG_VOLUME.to_owned(), volume.to_string());
+    let description = format!("Perennial: final snapshot of {}, cycle {}", record.name, record.cycle);
     SnapshotRequest { volume, purpose, key, tags, description }
 }

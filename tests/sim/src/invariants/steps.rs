@@ -65,10 +65,9 @@ pub(super) fn follow(watch: &mut Watch, world: &World) {
         }
     }
     for instance in cloud.live_instances().filter(|i| is_ours(&i.tags)) {
-        if let Some(held) = instance.root() {
-            if !watch.known.contains_key(&held.volume_id) {
-                watch.known.insert(held.volume_id.clone(), tag(&instance.tags, TAG_NODE).to_owned());
-            }
+        let root = instance.root().filter(|held| !watch.known.contains_key(&held.volume_id));
+        if let Some(held) = root {
+            watch.known.insert(held.volume_id.clone(), tag(&instance.tags, TAG_NODE).to_owned());
         }
     }
     for (node, record) in &world.records {
