@@ -12,6 +12,8 @@ use perennial_core::failure::{Class, Failure};
 
 /// The call whose refusals of a type or a place are answered by another rung.
 pub(crate) const RUN_INSTANCES: &str = "EC2:RunInstances";
+/// The call of one instance that a volume must fit: no rung helps there.
+pub(crate) const ATTACH_VOLUME: &str = "EC2:AttachVolume";
 /// The call for which an image that is not available is an image that is gone.
 pub(crate) const DEREGISTER_IMAGE: &str = "EC2:DeregisterImage";
 /// The call whose only parameter is an id that EC2 gave: a value that is wrong is an interface in use.
@@ -112,6 +114,8 @@ const TABLE: &[(Class, &[&str])] = &[
             "ServiceUnavailable",
             "ServerInternal",
             "RequestTimeout",
+            // There is none of a volume's kind just now: waiting helps, and the token makes a repeat harmless.
+            "InsufficientVolumeCapacity",
             // The credentials of a function are renewed by Lambda.
             "ExpiredToken",
             "ExpiredTokenException",
@@ -146,6 +150,9 @@ const TABLE: &[(Class, &[&str])] = &[
             "InvalidGroup.NotFound",
             "InvalidSecurityGroupID.NotFound",
             "ItemCollectionSizeLimitExceededException",
+            // A volume never leaves its zone, nor does an instance.
+            "InvalidVolume.ZoneMismatch",
+            "InvalidVolumeID.ZoneMismatch",
             "UnsupportedOperation",
             "InvalidParameterCombination",
         ],
@@ -157,6 +164,10 @@ fn known(call: &str, code: &str) -> Option<Class> {
     if call == RUN_INSTANCES && matches!(code, "UnsupportedOperation" | "InvalidParameterCombination") {
         // Image against type: boot mode, ENA, architecture. Another type may do.
         return Some(Class::NextRung);
+    }
+    if call == ATTACH_VOLUME && code == "AttachmentLimitExceeded" {
+        // The instance is there, and its type is what it is.
+        return Some(Class::Terminal);
     }
     if call == DELETE_INTERFACE && code == "InvalidParameterValue" {
         return Some(Class::NotYet);
@@ -273,6 +284,8 @@ mod tests {
             assert_eq!(class(RUN_INSTANCES, code, 400), Class::NextRung, "{code}");
             assert_eq!(class("EC2:RegisterImage", code, 400), Class::Terminal, "{code}");
         }
+        assert_eq!(class(ATTACH_VOLUME, "AttachmentLimitExceeded", 400), Class::Terminal);
+        assert_eq!(class(RUN_INSTANCES, "AttachmentLimitExceeded", 400), Class::NextRung);
         assert_eq!(class(DEREGISTER_IMAGE, "InvalidAMIID.Unavailable", 400), Class::NotFound);
         assert_eq!(class(RUN_INSTANCES, "InvalidAMIID.Unavailable", 400), Class::NotYet);
         assert_eq!(class(DELETE_INTERFACE, "InvalidParameterValue", 400), Class::NotYet);
@@ -286,6 +299,40 @@ mod tests {
     fn what_is_still_in_use_is_waited_for() {
         for code in ["InvalidNetworkInterface.InUse", "InvalidSnapshot.InUse", "VolumeInUse"] {
             assert_eq!(class("EC2:AnyCall", code, 400), Class::NotYet, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_attaching_a_volume_is_refused_for_is_waited_for_only_where_that_helps() {
+        for (code, expected) in [
+            ("VolumeInUse", Class::NotYet),
+            ("IncorrectState", Class::NotYet),
+            ("IncorrectInstanceState", Class::NotYet),
+            ("InvalidVolume.NotFound", Class::NotFound),
+            ("InvalidVolume.ZoneMismatch", Class::Terminal),
+            ("InvalidVolumeID.ZoneMismatch", Class::Terminal),
+            // The device is taken, or no name for one.
+            ("InvalidParameterValue", Class::Terminal),
+        ] {
+            assert_eq!(class(ATTACH_VOLUME, code, 400), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_making_a_volume_or_a_set_is_refused_for_is_repeated_where_that_helps() {
+        for (call, code, status, expected) in [
+            ("EC2:CreateVolume", "InsufficientVolumeCapacity", 500, Class::Retry),
+            ("EC2:CreateVolume", "VolumeLimitExceeded", 400, Class::Quota),
+            ("EC2:CreateVolume", "IncorrectState", 400, Class::NotYet),
+            ("EC2:CreateVolume", "InvalidSnapshot.NotFound", 400, Class::NotFound),
+            ("EC2:CreateVolume", "IdempotentParameterMismatch", 400, Class::TokenMismatch),
+            ("EC2:CreateVolume", "InvalidParameterCombination", 400, Class::Terminal),
+            ("EC2:CreateSnapshots", "SnapshotCreationPerVolumeRateExceeded", 400, Class::NotYet),
+            ("EC2:CreateSnapshots", "ConcurrentSnapshotLimitExceeded", 400, Class::NotYet),
+            ("EC2:CreateSnapshots", "InvalidParameterValue", 400, Class::Terminal),
+            ("EC2:CreateSnapshots", "RequestLimitExceeded", 503, Class::Retry),
+        ] {
+            assert_eq!(class(call, code, status), expected, "{call} {code}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Reads by id go by *filter*, never by the id parameter: so one id that does not exist does not fail the
 //! read of the others. Reads go through every page. RunInstances is sent once: want of capacity is a
 //! server error by status, and the SDK would repeat it instead of letting the ladder climb. Periodic and
-//! rebalance snapshots and deletions of snapshots are sent once too: their pass slows down for a throttle.
+//! rebalance snapshots, alone or as a set, and deletions of snapshots are sent once too: their pass slows down for a throttle.
 
 mod facts;
 mod requests;
@@ -27,10 +27,12 @@ use perennial_core::names::{Purpose, Tagged, Tags};
 use perennial_core::observation::{
     AddressFacts, ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
-use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
+use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 use perennial_engine::ports::{Ec2, Reply};
 
-use crate::classify::{DELETE_INTERFACE, DEREGISTER_IMAGE, RUN_INSTANCES, failure, incomplete};
+use crate::classify::{
+    ATTACH_VOLUME, DELETE_INTERFACE, DEREGISTER_IMAGE, RUN_INSTANCES, failure, incomplete,
+};
 
 /// A filter takes at most 200 values (EC2 API reference, *Filter*).
 const VALUES_PER_FILTER: usize = 200;
@@ -53,6 +55,8 @@ const DESCRIBE_ADDRESSES: &str = "EC2:DescribeAddresses";
 const ASSOCIATE_ADDRESS: &str = "EC2:AssociateAddress";
 const DISASSOCIATE_ADDRESS: &str = "EC2:DisassociateAddress";
 const CREATE_SNAPSHOT: &str = "EC2:CreateSnapshot";
+const CREATE_SNAPSHOTS: &str = "EC2:CreateSnapshots";
+const CREATE_VOLUME: &str = "EC2:CreateVolume";
 const REGISTER_IMAGE: &str = "EC2:RegisterImage";
 const DELETE_VOLUME: &str = "EC2:DeleteVolume";
 const DELETE_SNAPSHOT: &str = "EC2:DeleteSnapshot";
@@ -93,6 +97,15 @@ impl Ec2Adapter {
     pub fn new(client: Client) -> Self {
         let once = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
         Self { client, once: Client::from_conf(once) }
+    }
+
+    /// The client that takes snapshots of a purpose. A periodic one stays due: a throttle is for the pass to heed,
+    /// which paces all of them. An extra one is not worth a second call.
+    fn for_snapshots(&self, purpose: Purpose) -> &Client {
+        match purpose {
+            Purpose::Periodic | Purpose::Rebalance => &self.once,
+            _ => &self.client,
+        }
     }
 
     async fn instances_where(&self, filters: Vec<Filter>) -> Reply<Vec<InstanceFacts>> {
@@ -207,8 +220,8 @@ impl Ec2 for Ec2Adapter {
         self.snapshots_where(by_tags(tagged)).await
     }
 
-    async fn snapshots_of(&self, volume: &VolumeId) -> Reply<Vec<SnapshotFacts>> {
-        self.snapshots_where(vec![filter("volume-id", [volume.as_str()])]).await
+    async fn snapshots_of(&self, volumes: &[VolumeId]) -> Reply<Vec<SnapshotFacts>> {
+        by_ids(volumes, "volume-id", async |f| self.snapshots_where(f).await).await
     }
 
     async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>> {
@@ -320,14 +333,27 @@ impl Ec2 for Ec2Adapter {
         answer.map(drop).map_err(|e| failure(DISASSOCIATE_ADDRESS, &e))
     }
 
+    async fn create_volume(&self, request: &VolumeRequest) -> Reply<VolumeFacts> {
+        let answer = requests::create_volume(request).send_with(&self.client).await;
+        let answer = answer.map_err(|e| failure(CREATE_VOLUME, &e))?;
+        facts::new_volume(&answer).ok_or_else(|| incomplete(CREATE_VOLUME, "the volume"))
+    }
+
+    async fn attach_volume(&self, volume: &VolumeId, instance: &InstanceId, device: &str) -> Reply<()> {
+        let call = self.client.attach_volume().volume_id(volume.as_str()).instance_id(instance.as_str());
+        call.device(device).send().await.map(drop).map_err(|e| failure(ATTACH_VOLUME, &e))
+    }
+
     async fn create_snapshot(&self, request: &SnapshotRequest) -> Reply<SnapshotFacts> {
-        // A periodic one stays due: a throttle is for the pass to heed, which paces all of them. An extra one is
-        // not worth a second call.
-        let is_sent_once = matches!(request.purpose, Purpose::Periodic | Purpose::Rebalance);
-        let client = if is_sent_once { &self.once } else { &self.client };
-        let answer = requests::create_snapshot(request).send_with(client).await;
+        let answer = requests::create_snapshot(request).send_with(self.for_snapshots(request.purpose)).await;
         let answer = answer.map_err(|e| failure(CREATE_SNAPSHOT, &e))?;
         facts::new_snapshot(&answer).ok_or_else(|| incomplete(CREATE_SNAPSHOT, "the snapshot"))
+    }
+
+    async fn create_snapshots(&self, request: &SetRequest) -> Reply<Vec<SnapshotFacts>> {
+        let answer = requests::create_snapshots(request).send_with(self.for_snapshots(request.purpose)).await;
+        let answer = answer.map_err(|e| failure(CREATE_SNAPSHOTS, &e))?;
+        facts::new_set(answer.snapshots()).ok_or_else(|| incomplete(CREATE_SNAPSHOTS, "the snapshots"))
     }
 
     async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId> {

@@ -45,8 +45,9 @@ pub const POLL_AT_MOST: SignedDuration = secs(20);
 pub const CLAIM_GRACE: SignedDuration = secs(5);
 /// EC2 refuses a second snapshot of a volume within 15 seconds (`SnapshotCreationPerVolumeRateExceeded`).
 pub const SNAPSHOT_SPACING: SignedDuration = secs(15);
-/// How many snapshots a second are taken at most, and as many deleted, unless the settings say otherwise: EC2
-/// allows 5 a second of each in an account and Region, and final snapshots need room.
+/// How many calls a second take snapshots at most, and as many delete them, unless the settings say otherwise:
+/// EC2 allows 5 a second of each in an account and Region, and final snapshots need room. Sets of snapshots have a
+/// quota of their own (EC2 Developer Guide, *API throttling*), and are taken at the same pace all the same.
 pub const SNAPSHOTS_PER_SECOND: u32 = 4;
 /// The highest pace that can be set: two hundred times EC2's default quota.
 pub const SNAPSHOTS_PER_SECOND_MAX: u32 = 1000;

@@ -3,6 +3,9 @@
 //! A pass goes a little faster than the pace that is set, since it rests until the next tick; over the whole
 //! minute it never makes more calls than the pace allows. Throttled calls halve the beat, quiet ones
 //! let it grow again, and whoever is throttled again and again leaves the rest to the next tick.
+//!
+//! A call is a call, however much it does: the snapshots of several volumes are taken by one of them, and deleted
+//! by as many as there are volumes.
 
 use std::collections::VecDeque;
 

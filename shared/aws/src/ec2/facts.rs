@@ -6,10 +6,11 @@
 use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotOutput;
+use aws_sdk_ec2::operation::create_volume::CreateVolumeOutput;
 use aws_sdk_ec2::types::{
-    self as sdk, Address, BlockDeviceMapping, DeviceType, Image, Instance, InstanceBlockDeviceMapping,
-    InstanceLifecycleType, InstanceNetworkInterface, InstanceStateName, NetworkInterface,
-    NetworkInterfaceStatus, Snapshot, StateReason, Subnet, Tag, Volume,
+    self as sdk, Address, AttachmentStatus, BlockDeviceMapping, DeviceType, Image, Instance,
+    InstanceBlockDeviceMapping, InstanceLifecycleType, InstanceNetworkInterface, InstanceStateName,
+    NetworkInterface, NetworkInterfaceStatus, Snapshot, SnapshotInfo, StateReason, Subnet, Tag, Volume,
 };
 use perennial_core::ids::{AllocationId, ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
 use perennial_core::names::Tags;
@@ -100,6 +101,7 @@ fn attached_volume(raw: &InstanceBlockDeviceMapping) -> Option<AttachedVolume> {
         volume: VolumeId::new(ebs.volume_id()?),
         // Unknown counts as deleted: then it is set, which never harms.
         delete_on_termination: ebs.delete_on_termination().unwrap_or(true),
+        attaching: matches!(ebs.status(), Some(AttachmentStatus::Attaching)),
     })
 }
 
@@ -114,22 +116,48 @@ fn attached_interface(raw: &InstanceNetworkInterface) -> Option<AttachedInterfac
     })
 }
 
-/// A volume.
-pub(super) fn volume(raw: &Volume) -> Option<VolumeFacts> {
-    let state = match raw.state()? {
+fn volume_state(raw: &sdk::VolumeState) -> VolumeState {
+    match raw {
         sdk::VolumeState::Creating => VolumeState::Creating,
         sdk::VolumeState::Available => VolumeState::Available,
-        sdk::VolumeState::InUse => VolumeState::InUse,
         sdk::VolumeState::Deleting | sdk::VolumeState::Deleted => VolumeState::Deleting,
         sdk::VolumeState::Error => VolumeState::Error,
         _ => VolumeState::InUse,
-    };
+    }
+}
+
+/// A volume.
+pub(super) fn volume(raw: &Volume) -> Option<VolumeFacts> {
     let attachments = raw.attachments();
     Some(VolumeFacts {
         id: VolumeId::new(raw.volume_id()?),
-        state,
+        state: volume_state(raw.state()?),
         attached_to: attachments.iter().filter_map(|a| a.instance_id()).map(InstanceId::new).collect(),
         device: attachments.first().and_then(|a| a.device()).map(str::to_owned),
+        multi_attach: raw.multi_attach_enabled().unwrap_or_default(),
+        shape: VolumeShape {
+            size_gib: raw.size().unwrap_or_default(),
+            volume_type: owned(raw.volume_type().map(|t| t.as_str())),
+            iops: raw.iops(),
+            throughput: raw.throughput(),
+            encrypted: raw.encrypted().unwrap_or_default(),
+            kms_key: raw.kms_key_id().map(str::to_owned),
+        },
+        source: raw.snapshot_id().filter(|id| !id.is_empty()).map(SnapshotId::new),
+        zone: owned(raw.availability_zone()),
+        tags: tags(raw.tags()),
+    })
+}
+
+/// A volume that was just made, or that its token made before.
+pub(super) fn new_volume(raw: &CreateVolumeOutput) -> Option<VolumeFacts> {
+    let attachments = raw.attachments();
+    Some(VolumeFacts {
+        id: VolumeId::new(raw.volume_id()?),
+        state: volume_state(raw.state()?),
+        attached_to: attachments.iter().filter_map(|a| a.instance_id()).map(InstanceId::new).collect(),
+        device: attachments.first().and_then(|a| a.device()).map(str::to_owned),
+        multi_attach: raw.multi_attach_enabled().unwrap_or_default(),
         shape: VolumeShape {
             size_gib: raw.size().unwrap_or_default(),
             volume_type: owned(raw.volume_type().map(|t| t.as_str())),
@@ -186,6 +214,23 @@ pub(super) fn new_snapshot(raw: &CreateSnapshotOutput) -> Option<SnapshotFacts> 
         own: true,
         tags: tags(raw.tags()),
     })
+}
+
+/// The snapshots of a set that was just taken; `None` if of any of them too little is told.
+pub(super) fn new_set(raw: &[SnapshotInfo]) -> Option<Vec<SnapshotFacts>> {
+    let part = |raw: &SnapshotInfo| {
+        Some(SnapshotFacts {
+            id: SnapshotId::new(raw.snapshot_id()?),
+            state: snapshot_state(raw.state()?),
+            volume: VolumeId::new(raw.volume_id()?),
+            started_at: timestamp(raw.start_time()?)?,
+            progress: owned(raw.progress()),
+            full_bytes: None,
+            own: true,
+            tags: tags(raw.tags()),
+        })
+    };
+    raw.iter().map(part).collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty())
 }
 
 /// An image.
@@ -282,7 +327,7 @@ pub(super) fn subnet(raw: &Subnet) -> Option<SubnetFacts> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_ec2::types::{
-        AttachmentStatus, EbsBlockDevice, EbsInstanceBlockDevice, ImageState as SdkImageState,
+        EbsBlockDevice, EbsInstanceBlockDevice, ImageState as SdkImageState,
         InstanceNetworkInterfaceAttachment, InstanceState as SdkInstanceState, NetworkInterfaceAttachment,
         Placement, VolumeAttachment,
     };
@@ -337,6 +382,20 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_that_is_still_being_attached_is_told_apart() {
+        let attaching = |status: Option<AttachmentStatus>| {
+            let ebs = EbsInstanceBlockDevice::builder().volume_id("vol-2").set_status(status).build();
+            let device = InstanceBlockDeviceMapping::builder().device_name("/dev/sdf").ebs(ebs).build();
+            instance(&running().block_device_mappings(device).build()).unwrap().volumes[1].attaching
+        };
+        assert!(attaching(Some(AttachmentStatus::Attaching)));
+        for other in [AttachmentStatus::Attached, AttachmentStatus::Detaching] {
+            assert!(!attaching(Some(other)));
+        }
+        assert!(!attaching(None));
+    }
+
+    #[test]
     fn a_reason_says_its_code_once() {
         let reason = |code: &str, message: &str| {
             let raw = StateReason::builder().code(code).message(message).build();
@@ -383,6 +442,52 @@ mod tests {
         assert_eq!(facts.device.as_deref(), Some("/dev/xvda"));
         assert_eq!((facts.shape.size_gib, facts.shape.volume_type.as_str()), (8, "gp3"));
         assert_eq!(facts.shape.throughput, Some(125));
+        assert!(!facts.multi_attach);
+        let shared = Volume::builder().volume_id("vol-2").state(sdk::VolumeState::InUse);
+        assert!(volume(&shared.multi_attach_enabled(true).build()).unwrap().multi_attach);
+    }
+
+    #[test]
+    fn a_new_volume_is_read_as_any_other() {
+        let raw = CreateVolumeOutput::builder()
+            .volume_id("vol-2")
+            .state(sdk::VolumeState::Creating)
+            .size(20)
+            .volume_type(sdk::VolumeType::Gp3)
+            .iops(3000)
+            .snapshot_id("snap-1")
+            .availability_zone("eu-west-1a")
+            .tags(tag("perennial:key", "k"));
+        let facts = new_volume(&raw.clone().build()).unwrap();
+        assert_eq!((facts.id.as_str(), facts.state), ("vol-2", VolumeState::Creating));
+        assert_eq!((facts.shape.size_gib, facts.shape.iops), (20, Some(3000)));
+        assert_eq!(facts.source, Some(SnapshotId::new("snap-1")));
+        assert_eq!((facts.zone.as_str(), facts.tags["perennial:key"].as_str()), ("eu-west-1a", "k"));
+        // The token may be an old one.
+        let held = VolumeAttachment::builder().instance_id("i-1").device("/dev/sdf").build();
+        let used = new_volume(&raw.state(sdk::VolumeState::InUse).attachments(held).build()).unwrap();
+        assert_eq!((used.state, used.device.as_deref()), (VolumeState::InUse, Some("/dev/sdf")));
+        assert_eq!(used.attached_to, [InstanceId::new("i-1")]);
+        assert_eq!(new_volume(&CreateVolumeOutput::builder().volume_id("vol-2").build()), None);
+    }
+
+    #[test]
+    fn a_set_is_read_with_all_its_parts_or_not_at_all() {
+        let part = |n: u8| {
+            SnapshotInfo::builder()
+                .snapshot_id(format!("snap-{n}"))
+                .volume_id(format!("vol-{n}"))
+                .state(sdk::SnapshotState::Pending)
+                .start_time(DateTime::from_secs(1_795_168_800))
+                .tags(tag("perennial:parts", "2"))
+        };
+        let set = new_set(&[part(1).build(), part(2).build()]).unwrap();
+        let told = set.iter().map(|it| (it.id.as_str(), it.volume.as_str(), it.state));
+        let pending = SnapshotState::Pending;
+        assert_eq!(told.collect::<Vec<_>>(), [("snap-1", "vol-1", pending), ("snap-2", "vol-2", pending)]);
+        assert!(set.iter().all(|it| it.own && it.full_bytes.is_none() && it.tags.len() == 1));
+        assert_eq!(new_set(&[part(1).build(), part(2).set_volume_id(None).build()]), None);
+        assert_eq!(new_set(&[]), None);
     }
 
     #[test]

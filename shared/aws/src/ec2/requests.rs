@@ -8,18 +8,22 @@ use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::operation::create_network_interface::builders::CreateNetworkInterfaceInputBuilder;
 use aws_sdk_ec2::operation::create_snapshot::builders::CreateSnapshotInputBuilder;
+use aws_sdk_ec2::operation::create_snapshots::builders::CreateSnapshotsInputBuilder;
+use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeInputBuilder;
 use aws_sdk_ec2::operation::register_image::builders::RegisterImageInputBuilder;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesInputBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, EbsInstanceBlockDeviceSpecification,
     IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification, InstanceInterruptionBehavior,
     InstanceIpv6Address, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
-    InstanceNetworkInterfaceSpecification, MarketType, Placement, PrivateIpAddressSpecification,
-    ResourceType, RunInstancesMonitoringEnabled, SpotInstanceType, SpotMarketOptions, Tag, TagSpecification,
+    InstanceNetworkInterfaceSpecification, InstanceSpecification, MarketType, Placement,
+    PrivateIpAddressSpecification, ResourceType, RunInstancesMonitoringEnabled, SpotInstanceType,
+    SpotMarketOptions, Tag, TagSpecification,
 };
 use perennial_core::launch::{Device, LaunchNetwork, LaunchRequest, Market, Settings};
 use perennial_core::names::Tags;
-use perennial_core::step::{ImageRequest, InterfaceRequest, SnapshotRequest};
+use perennial_core::observation::VolumeShape;
+use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 
 fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
     let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
@@ -201,6 +205,46 @@ pub(super) fn create_snapshot(request: &SnapshotRequest) -> CreateSnapshotInputB
         .tag_specifications(tagged(ResourceType::Snapshot, &request.tags))
 }
 
+/// Snapshots of volumes of one instance. Every other volume on it is left out by name, the root by a word of its
+/// own: EC2 refuses its id among the others.
+pub(super) fn create_snapshots(request: &SetRequest) -> CreateSnapshotsInputBuilder {
+    let without: Vec<String> = request.without.iter().map(ToString::to_string).collect();
+    let instance = InstanceSpecification::builder()
+        .instance_id(request.instance.as_str())
+        .exclude_boot_volume(request.without_root)
+        .set_exclude_data_volume_ids(Some(without).filter(|ids| !ids.is_empty()))
+        .build();
+    CreateSnapshotsInputBuilder::default()
+        .instance_specification(instance)
+        .description(&request.description)
+        .tag_specifications(tagged(ResourceType::Snapshot, &request.tags))
+}
+
+/// Its operations a second, where the type lets one set them.
+fn iops(shape: &VolumeShape) -> Option<i32> {
+    shape.iops.filter(|_| matches!(shape.volume_type.as_str(), "gp3" | "io1" | "io2"))
+}
+
+/// Its MiB a second, where the type lets one set them.
+fn throughput(shape: &VolumeShape) -> Option<i32> {
+    shape.throughput.filter(|_| shape.volume_type == "gp3")
+}
+
+/// A volume from a snapshot. Whether it is encrypted, and with which key, is the snapshot's matter.
+pub(super) fn create_volume(request: &VolumeRequest) -> CreateVolumeInputBuilder {
+    let shape = &request.shape;
+    let kind = Some(shape.volume_type.as_str()).filter(|kind| !kind.is_empty());
+    CreateVolumeInputBuilder::default()
+        .client_token(&request.token)
+        .availability_zone(&request.zone)
+        .snapshot_id(request.snapshot.as_str())
+        .set_size(Some(shape.size_gib).filter(|size| *size > 0))
+        .set_volume_type(kind.map(Into::into))
+        .set_iops(iops(shape))
+        .set_throughput(throughput(shape))
+        .tag_specifications(tagged(ResourceType::Volume, &request.tags))
+}
+
 /// A node image. Whether it is encrypted is the snapshot's matter: EC2 refuses the word beside one.
 pub(super) fn register_image(request: &ImageRequest) -> RegisterImageInputBuilder {
     let (shape, platform) = (&request.shape, &request.platform);
@@ -209,8 +253,8 @@ pub(super) fn register_image(request: &ImageRequest) -> RegisterImageInputBuilde
         .snapshot_id(request.snapshot.as_str())
         .set_volume_size(Some(shape.size_gib).filter(|size| *size > 0))
         .set_volume_type(Some(kind).filter(|kind| !kind.is_empty()).map(Into::into))
-        .set_iops(shape.iops.filter(|_| matches!(kind, "gp3" | "io1" | "io2")))
-        .set_throughput(shape.throughput.filter(|_| kind == "gp3"))
+        .set_iops(iops(shape))
+        .set_throughput(throughput(shape))
         .delete_on_termination(true)
         .build();
     let paravirtual = platform.virtualization == "paravirtual";
@@ -235,8 +279,9 @@ pub(super) fn register_image(request: &ImageRequest) -> RegisterImageInputBuilde
 
 #[cfg(test)]
 mod tests {
-    use perennial_core::ids::{ImageId, InterfaceId, SnapshotId, SubnetId};
-    use perennial_core::observation::{Platform, VolumeShape};
+    use perennial_core::ids::{ImageId, InstanceId, InterfaceId, SnapshotId, SubnetId, VolumeId};
+    use perennial_core::names::Purpose;
+    use perennial_core::observation::Platform;
 
     use super::*;
 
@@ -327,6 +372,73 @@ mod tests {
             request.instance_type = other.into();
             assert!(run_instances(&request).build().unwrap().credit_specification().is_none(), "{other}");
         }
+    }
+
+    fn volume(shape: VolumeShape) -> CreateVolumeInputBuilder {
+        create_volume(&VolumeRequest {
+            token: "token".into(),
+            device: "/dev/sdf".into(),
+            snapshot: SnapshotId::new("snap-1"),
+            zone: "eu-west-1a".into(),
+            shape,
+            tags: Tags::from([("perennial:key".into(), "token".into())]),
+        })
+    }
+
+    #[test]
+    fn a_volume_is_made_like_the_one_before_and_its_encryption_is_the_snapshots() {
+        let shape = VolumeShape {
+            size_gib: 20,
+            volume_type: "gp3".into(),
+            iops: Some(4000),
+            throughput: Some(250),
+            encrypted: true,
+            kms_key: Some("key".into()),
+        };
+        let input = volume(shape.clone()).build().unwrap();
+        assert_eq!((input.client_token(), input.snapshot_id()), (Some("token"), Some("snap-1")));
+        assert_eq!((input.availability_zone(), input.size()), (Some("eu-west-1a"), Some(20)));
+        assert_eq!((input.iops(), input.throughput()), (Some(4000), Some(250)));
+        assert_eq!((input.encrypted(), input.kms_key_id()), (None, None));
+        let tags = &input.tag_specifications()[0];
+        assert_eq!(tags.resource_type(), Some(&ResourceType::Volume));
+        assert_eq!((tags.tags()[0].key(), tags.tags()[0].value()), (Some("perennial:key"), Some("token")));
+        for (kind, iops) in [("io1", Some(4000)), ("io2", Some(4000)), ("gp2", None), ("st1", None)] {
+            let input = volume(VolumeShape { volume_type: kind.into(), ..shape.clone() }).build().unwrap();
+            assert_eq!(input.volume_type().map(|it| it.as_str()), Some(kind));
+            assert_eq!((input.iops(), input.throughput()), (iops, None), "{kind}");
+        }
+        // What is not known is the snapshot's, or EC2's own default.
+        let input = volume(VolumeShape::default()).build().unwrap();
+        assert_eq!((input.size(), input.volume_type()), (None, None));
+    }
+
+    #[test]
+    fn a_set_leaves_out_what_it_is_told_to_and_carries_its_tags_on_every_part() {
+        let mut request = SetRequest {
+            instance: InstanceId::new("i-1"),
+            volumes: vec![VolumeId::new("vol-1"), VolumeId::new("vol-2")],
+            without_root: false,
+            without: Vec::new(),
+            purpose: Purpose::Periodic,
+            key: "k".into(),
+            tags: Tags::from([("perennial:parts".into(), "2".into())]),
+            description: "d".into(),
+        };
+        let input = create_snapshots(&request).build().unwrap();
+        let of = input.instance_specification().unwrap();
+        assert_eq!((of.instance_id(), of.exclude_boot_volume()), (Some("i-1"), Some(false)));
+        assert_eq!(of.exclude_data_volume_ids, None, "an empty list is not sent");
+        assert_eq!(input.description(), Some("d"));
+        assert_eq!(input.tag_specifications()[0].resource_type(), Some(&ResourceType::Snapshot));
+        assert_eq!(input.tag_specifications()[0].tags()[0].value(), Some("2"));
+        assert_eq!(input.copy_tags_from_source(), None);
+        request.without_root = true;
+        request.without = vec![VolumeId::new("vol-8"), VolumeId::new("vol-9")];
+        let input = create_snapshots(&request).build().unwrap();
+        let of = input.instance_specification().unwrap();
+        assert_eq!(of.exclude_boot_volume(), Some(true));
+        assert_eq!(of.exclude_data_volume_ids(), ["vol-8", "vol-9"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use perennial_core::launch::{LaunchNetwork, Market, Settings};
-use perennial_core::observation::ImageState;
+use perennial_core::observation::{ImageState, VolumeShape, VolumeState};
 
 use super::*;
 
@@ -119,6 +119,94 @@ async fn a_throttle_of_what_the_pass_paces_comes_back_at_once() {
     assert_eq!(sent.lock().unwrap().len(), 4);
 }
 
+fn set(purpose: Purpose) -> SetRequest {
+    SetRequest {
+        instance: InstanceId::new("i-1"),
+        volumes: vec![VolumeId::new("vol-1"), VolumeId::new("vol-2")],
+        without_root: true,
+        without: vec![VolumeId::new("vol-9")],
+        purpose,
+        key: "k".into(),
+        tags: Tags::from([("perennial:parts".into(), "2".into())]),
+        description: String::new(),
+    }
+}
+
+const SET_TAKEN: &str = "<CreateSnapshotsResponse><snapshotSet>\
+    <item><snapshotId>snap-1</snapshotId><volumeId>vol-1</volumeId><state>pending</state>\
+    <startTime>2026-11-20T10:05:00.000Z</startTime></item>\
+    <item><snapshotId>snap-2</snapshotId><volumeId>vol-2</volumeId><state>pending</state>\
+    <startTime>2026-11-20T10:05:00.000Z</startTime></item>\
+    </snapshotSet></CreateSnapshotsResponse>";
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_set_is_one_call_that_is_sent_once_where_the_pass_paces_it() {
+    let (ec2, sent) = ec2(vec![(503, THROTTLED), (503, THROTTLED), (503, THROTTLED), (200, SET_TAKEN)]);
+    for purpose in [Purpose::Periodic, Purpose::Rebalance] {
+        let refused = ec2.create_snapshots(&set(purpose)).await.unwrap_err();
+        assert_eq!((refused.class, refused.call), (Class::Retry, "EC2:CreateSnapshots"));
+    }
+    assert_eq!(sent.lock().unwrap().len(), 2);
+    let taken = ec2.create_snapshots(&set(Purpose::Warning)).await.unwrap();
+    let told: Vec<_> = taken.iter().map(|it| (it.id.as_str(), it.volume.as_str())).collect();
+    assert_eq!(told, [("snap-1", "vol-1"), ("snap-2", "vol-2")], "at a notice it is asked for again");
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent.len(), 4);
+    for part in [
+        "Action=CreateSnapshots&",
+        "InstanceSpecification.InstanceId=i-1",
+        "InstanceSpecification.ExcludeBootVolume=true",
+        "InstanceSpecification.ExcludeDataVolumeId.1=vol-9",
+        "TagSpecification.1.ResourceType=snapshot",
+        "TagSpecification.1.Tag.1.Key=perennial%3Aparts&TagSpecification.1.Tag.1.Value=2",
+    ] {
+        assert!(sent[3].contains(part), "{part}: {}", sent[3]);
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_volume_is_made_under_its_token_and_attached_as_its_device() {
+    let made = "<CreateVolumeResponse><volumeId>vol-2</volumeId><size>20</size><status>creating</status>\
+        <snapshotId>snap-1</snapshotId></CreateVolumeResponse>";
+    let attaching = "<AttachVolumeResponse><volumeId>vol-2</volumeId><status>attaching</status>\
+        </AttachVolumeResponse>";
+    let in_use = "<Response><Errors><Error><Code>VolumeInUse</Code><Message>in use</Message></Error></Errors>\
+        <RequestID>r</RequestID></Response>";
+    let (ec2, sent) = ec2(vec![(503, THROTTLED), (200, made), (200, attaching), (400, in_use)]);
+    let request = VolumeRequest {
+        token: "token".into(),
+        device: "/dev/sdf".into(),
+        snapshot: SnapshotId::new("snap-1"),
+        zone: "eu-west-1a".into(),
+        shape: VolumeShape { size_gib: 20, volume_type: "gp3".into(), ..VolumeShape::default() },
+        tags: Tags::from([("perennial:key".into(), "token".into())]),
+    };
+    let volume = ec2.create_volume(&request).await.unwrap();
+    assert_eq!((volume.id.as_str(), volume.state), ("vol-2", VolumeState::Creating));
+    ec2.attach_volume(&volume.id, &InstanceId::new("i-1"), "/dev/sdf").await.unwrap();
+    let refused = ec2.attach_volume(&volume.id, &InstanceId::new("i-2"), "/dev/sdf").await.unwrap_err();
+    assert_eq!((refused.class, refused.call), (Class::NotYet, "EC2:AttachVolume"));
+    let sent = sent.lock().unwrap();
+    assert!(sent[1].contains("Action=CreateVolume&") && sent[1].contains("ClientToken=token"), "{}", sent[1]);
+    assert!(sent[1].contains("SnapshotId=snap-1") && !sent[1].contains("Encrypted"), "{}", sent[1]);
+    assert!(sent[1].contains("TagSpecification.1.ResourceType=volume"), "{}", sent[1]);
+    for part in ["Action=AttachVolume&", "Device=%2Fdev%2Fsdf", "InstanceId=i-1", "VolumeId=vol-2"] {
+        assert!(sent[2].contains(part), "{part}: {}", sent[2]);
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn snapshots_of_several_volumes_are_one_read() {
+    let (ec2, sent) = ec2(vec![(200, "<DescribeSnapshotsResponse/>")]);
+    assert!(ec2.snapshots_of(&[]).await.unwrap().is_empty());
+    let volumes = [VolumeId::new("vol-1"), VolumeId::new("vol-2")];
+    assert!(ec2.snapshots_of(&volumes).await.unwrap().is_empty());
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].contains("Filter.1.Name=volume-id&Filter.1.Value.1=vol-1&Filter.1.Value.2=vol-2"));
+    assert!(sent[0].contains("Owner.1=self"), "{}", sent[0]);
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn reads_go_through_every_page_and_nothing_is_read_for_no_ids() {
     let page = "<DescribeSnapshotsResponse><snapshotSet><item><snapshotId>snap-1</snapshotId>\
@@ -160,7 +248,7 @@ async fn reads_by_tags_ask_for_all_of_them() {
         (200, "<DescribeNetworkInterfacesResponse/>"),
         (200, "<DescribeImagesResponse/>"),
     ]);
-    let tagged = Tagged { life: Some(("db", "life1")), key: Some("k"), ..Tagged::of("prod") };
+    let tagged = Tagged { life: Some(("db", "life1")), keys: &["k"], ..Tagged::of("prod") };
     assert!(ec2.instances_tagged(&tagged).await.unwrap().is_empty());
     assert!(ec2.volumes_tagged(&tagged).await.unwrap().is_empty());
     assert!(ec2.interfaces_tagged(&tagged).await.unwrap().is_empty());
