@@ -93,10 +93,11 @@ impl Run {
         self.newest(node, |_| true)
     }
 
+    /// Of the root: a snapshot of a data volume holds nothing of it.
     fn newest(&self, node: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
         let world = self.world.0.borrow();
         let of_node = world.cloud.snapshots().filter(|s| s.state == SnapshotState::Completed);
-        let of_node = of_node.filter(|s| self.watch.is_of(&s.id, node));
+        let of_node = of_node.filter(|s| self.watch.is_of(&s.id, node) && !self.watch.is_data(&s.id));
         let of_node = of_node.filter(|s| is_meant(s.tags.get(TAG_PURPOSE).map_or("", String::as_str)));
         of_node.max_by_key(|s| (s.start_time, s.id.clone())).map(|s| s.id.clone())
     }

@@ -240,6 +240,11 @@ impl Watch {
         self.data.at_risk(volume);
     }
 
+    /// Whether a volume or snapshot is of a data volume.
+    pub fn is_data(&self, id: &str) -> bool {
+        self.data.line_of(id).is_some()
+    }
+
     /// The last acknowledged write of a node.
     pub fn acknowledged(&self, node: &str) -> u64 {
         self.acknowledged.get(node).copied().unwrap_or_default()

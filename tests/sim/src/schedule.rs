@@ -2,6 +2,7 @@
 //!
 //! A schedule is data, so that one that fails can be made smaller while it still fails.
 
+mod data;
 mod groups;
 
 use jiff::SignedDuration;
@@ -14,6 +15,7 @@ use crate::faults::{Plan, mix};
 use crate::run::{Delivery, Run};
 use crate::stories::{all, conclude, told};
 
+pub use data::{DataDeed, DataShape};
 pub use groups::GroupDeed;
 
 /// The names of a schedule's nodes.
@@ -80,6 +82,8 @@ pub enum Deed {
     Restore,
     /// Something happens to the group, or to this one as a member of it.
     Group(GroupDeed),
+    /// Something happens to its data volumes.
+    Data(DataDeed),
 }
 
 /// Deeds, the likely ones more than once.
@@ -140,6 +144,8 @@ pub struct Schedule {
     pub nodes: usize,
     /// What the group is in the beginning, if there is one.
     pub group: Option<Shape>,
+    /// How the nodes keep data volumes in the beginning, if they do.
+    pub data: Option<DataShape>,
     /// What happens: so many seconds after the one before, to which node.
     pub deeds: Vec<(i64, usize, Deed)>,
     /// How each node is wanted in the end; `None`: its item is left as it is.
@@ -187,10 +193,13 @@ impl Schedule {
         let deeds: Vec<_> = deeds.collect();
         let group = groups::of(&draw);
         let deeds = if group.is_some() { groups::among(deeds, &draw) } else { deeds };
+        let data = data::of(&draw);
+        let deeds = if data.is_some() { data::among(deeds, nodes as u64, &draw) } else { deeds };
         Self {
             seed,
             nodes,
             group,
+            data,
             deeds,
             wanted: (0..nodes as u64).map(|n| states[draw(600 + n, states.len() as u64) as usize]).collect(),
             delivery,
@@ -211,11 +220,16 @@ impl Schedule {
         let mut run = Run::in_account(self.seed, self.delivery, self.faults, account);
         run.timeout = SignedDuration::from_secs(self.timeout);
         for (n, node) in NODES.iter().enumerate().take(self.nodes) {
-            let mut item = item_of(&run, node);
-            if n == 1 {
-                item["launch"]["market"] = json!("on-demand");
+            match self.data {
+                Some(shape) => shape.put(&mut run, node),
+                None => {
+                    let item = item_of(&run, node);
+                    run.put(item);
+                }
             }
-            run.put(item);
+            if n == 1 {
+                run.edit(node, |item| item["launch"]["market"] = json!("on-demand"));
+            }
         }
         if let Some(shape) = self.group {
             run.put_group(shape);
@@ -254,13 +268,18 @@ impl Schedule {
         }
         conclude(run)?;
         run.guests_write = true;
-        let lost = run.nodes().into_iter().map(|node| node.to_string());
-        let lost: Vec<String> = lost.filter(|node| run.is_blocked(node, "data-missing")).collect();
-        if lost.is_empty() {
-            return Ok(());
+        // Of one node root and data volumes may be lost, one after the other.
+        for _ in 0..4 {
+            let lost = run.nodes().into_iter().map(|node| node.to_string());
+            let lost: Vec<String> = lost.filter(|node| run.is_blocked(node, "data-missing")).collect();
+            if lost.is_empty() {
+                break;
+            }
+            lost.into_iter().for_each(|node| run.restore_what_is_missing(&node));
+            conclude(run)?;
+            run.guests_write = true;
         }
-        lost.into_iter().for_each(|node| run.restore_from_newest(&node));
-        conclude(run)
+        Ok(())
     }
 
     /// A smaller schedule that still fails, with its problem; at most so many are tried.
@@ -339,6 +358,7 @@ impl Deed {
             Self::FailImages => run.fail_images(),
             Self::Restore => run.restore_from_newest(node),
             Self::Group(deed) => deed.be_done(run, node),
+            Self::Data(deed) => deed.be_done(run, node),
         }
     }
 }
@@ -348,7 +368,7 @@ fn put(run: &mut Run, node: &str) {
     if run.world.0.borrow().config.contains_key(&format!("node#{node}")) {
         return;
     }
-    let mut item = item_of(run, node);
+    let mut item = data::item(run, node).unwrap_or_else(|| item_of(run, node));
     let recycle = run.world.0.borrow().records.get(node).map_or(0, |r| r.config().recycle);
     item["recycle"] = json!(recycle);
     run.put(item);

@@ -205,6 +205,27 @@ impl Run {
         instance.block_devices.iter().map(|(device, held)| (device.clone(), size(&held.volume_id))).collect()
     }
 
+    /// Accepts the newest recovery point of what is missing, or goes on without what has none.
+    pub fn restore_what_is_missing(&mut self, node: &str) {
+        let Some(record) = self.record(node) else { return };
+        let is_missing = |it: &&perennial_core::record::DataVolume| {
+            let gone = self.world.0.borrow().cloud.volume(it.volume_id.as_str()).is_none();
+            gone && it.restore.is_none() && it.missing_since.is_some()
+        };
+        let missing = record.data.iter().find(is_missing).map(|it| it.device_name.clone());
+        match missing.filter(|_| record.lost.is_none()) {
+            None => self.restore_from_newest(node),
+            Some(device) => {
+                let before = self.world.0.borrow().config.get(&format!("node#{node}")).cloned();
+                self.restore_data_from_newest(node, &device);
+                let after = self.world.0.borrow().config.get(&format!("node#{node}")).cloned();
+                if before == after {
+                    self.keep_data(node, None);
+                }
+            }
+        }
+    }
+
     /// Names the newest completed snapshot of a data volume as the recovery point to accept.
     pub fn restore_data_from_newest(&mut self, node: &str, device: &str) {
         let newest = {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use perennial_cloud::model::{ImageState, InstanceState};
+use perennial_cloud::model::{ImageState, InstanceState, Volume};
 use perennial_core::config;
 use perennial_core::config::DesiredState;
 use perennial_core::journal::Kind;
@@ -51,7 +51,9 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
         return false;
     }
     let waits = match code {
-        Some("data-missing") => record.phase == Phase::Launching || record.phase == Phase::Paused,
+        Some("data-missing") => {
+            matches!(record.phase, Phase::Launching | Phase::Paused | Phase::Attaching)
+        }
         Some("address-taken") => record.phase == Phase::Launching || record.phase == Phase::Paused,
         Some("purge-held") => groups::waits_for_its_group(world, record),
         _ => false,
@@ -186,7 +188,9 @@ fn known(record: &Record) -> BTreeSet<String> {
 pub(super) fn reachable(_: &Watch, world: &World) -> Option<String> {
     let cloud = &world.cloud;
     let mut ours: Vec<(&str, &Tags)> = Vec::new();
-    ours.extend(cloud.volumes().map(|it| (&*it.id, &it.tags)));
+    // What goes with a live instance is that instance's matter.
+    let goes = |it: &Volume| it.attachments.iter().any(|held| held.delete_on_termination);
+    ours.extend(cloud.volumes().filter(|it| !goes(it)).map(|it| (&*it.id, &it.tags)));
     ours.extend(cloud.snapshots().map(|it| (&*it.id, &it.tags)));
     ours.extend(cloud.images().map(|it| (&*it.id, &it.tags)));
     ours.extend(cloud.network_interfaces().map(|it| (&*it.id, &it.tags)));
