@@ -56,15 +56,22 @@ pub(super) fn note(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFa
     if draft.record.sighted.iter().any(|it| !seen.look.volumes.contains(&it.volume_id)) {
         return Some(Then::Look);
     }
-    let mut unread = None;
+    let (mut unread, mut judged) = (None, false);
     for sighted in std::mem::take(&mut draft.record.sighted) {
         match seen.volumes.get(&sighted.volume_id) {
-            Some(volume) => judge(draft, facts, volume, sighted),
+            Some(volume) => {
+                judge(draft, facts, volume, sighted);
+                judged = true;
+            }
             None => {
                 unread = Some(sighted.volume_id.clone());
                 draft.record.sighted.push(sighted);
             }
         }
+    }
+    if judged {
+        // What has just become known is to be secured before anything else is done.
+        return Some(Then::Look);
     }
     if let Some(volume) = unread {
         return Some(draft.poll(format!("a read that shows the volume {volume}")));
