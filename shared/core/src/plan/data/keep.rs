@@ -315,7 +315,8 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     if let Some(last) = last {
         draft.set_aside(Resource::Snapshot(last), "the operator chose another recovery point");
     }
-    // What was taken before stays until the life ends: something newer may be among it.
+    // What was taken before stays until the life ends: something newer may be among it, and the chosen point too.
+    draft.set_data_aside("the operator chose another recovery point");
     draft.record.descent = draft.record.cycle;
     draft.record.restored = draft.record.restore.take();
     draft.note(what.clone());
