@@ -157,8 +157,15 @@ fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> 
 
 fn add(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> usize {
     draft.note(format!("{} at {device} comes back with the node", volume.id));
+    wanted(draft, &volume.id);
     draft.record.data.push(known(volume, device.to_owned()));
     draft.record.data.len() - 1
+}
+
+/// What comes back with the node is not needless, whatever it was before.
+fn wanted(draft: &mut Draft<'_>, volume: &VolumeId) {
+    let needless = Superseded::DataVolume(volume.clone());
+    draft.record.superseded.retain(|it| *it != needless);
 }
 
 /// What is written down of a volume.

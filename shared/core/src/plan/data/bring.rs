@@ -3,7 +3,7 @@
 //! Nothing here takes a volume off anything, and no older recovery point is used but at the operator's word.
 
 use super::keep::missing;
-use super::{collisions, leave, others, shown, succeed};
+use super::{collisions, leave, others, shown, succeed, wanted};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::Purpose;
@@ -192,6 +192,8 @@ pub(crate) fn token_spent(draft: &mut Draft<'_>, device: &str) {
 pub(crate) fn made(draft: &mut Draft<'_>, device: &str, facts: &VolumeFacts) {
     let place = draft.record.data.iter_mut().find(|it| it.device_name == device);
     if let Some(entry) = place {
-        entry.made = Some(facts.id.clone());
+        // That it is not shown yet says nothing of how long the one before has been missing.
+        (entry.made, entry.missing_since) = (Some(facts.id.clone()), None);
+        wanted(draft, &facts.id);
     }
 }
