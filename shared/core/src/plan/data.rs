@@ -101,7 +101,7 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         if let Some(known) = record.data.iter_mut().find(|it| it.volume_id == *id) {
             known.device_name.clone_from(&volume.device);
             known.attached |= !volume.attaching;
-            (known.detached_since, known.missing_since, known.available_at) = (None, None, None);
+            (known.detached_since, known.missing_since) = (None, None);
             superseded.extend(outdate(known));
         } else if !record.left_alone.iter().any(|it| it.volume_id == *id)
             && !record.sighted.iter().any(|it| it.volume_id == *id)
@@ -112,8 +112,10 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
     record.superseded.extend(superseded);
 }
 
-/// The snapshot of a volume's last bytes holds them no longer, once the volume is attached again.
+/// The snapshot of a volume's last bytes holds them no longer, once the volume is attached again; nor does an older
+/// one stand for them, or a final snapshot that was started before it is free once more.
 fn outdate(known: &mut DataVolume) -> Option<Superseded> {
+    (known.restore, known.available_at) = (None, None);
     let last = known.last.take()?;
     last.snapshot_id.or(last.failed).map(Superseded::DataSnapshot)
 }
@@ -217,8 +219,8 @@ fn succeed(draft: &mut Draft<'_>, at: usize, next: VolumeId) {
     let entry = &mut record.data[at];
     let was_adopted = std::mem::replace(&mut entry.adopted, false);
     let old = entry.succeed(next);
-    (entry.made, entry.attempts, entry.restore) = (None, 0, None);
-    (entry.untagged, entry.available_at, entry.missing_since) = (false, None, None);
+    (entry.made, entry.attempts) = (None, 0);
+    (entry.untagged, entry.missing_since) = (false, None);
     let outdated = outdate(entry);
     record.superseded.extend(outdated);
     if was_adopted {

@@ -105,7 +105,7 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
                 device: draft.record.data[at].device_name.clone(),
             });
             if matches!(then, Then::Act(_)) {
-                // From here on the guest may write to it.
+                // From here on the guest may write to it, whether or not anybody ever sees it attached.
                 let outdated = super::outdate(&mut draft.record.data[at]);
                 draft.record.superseded.extend(outdated);
             }
