@@ -299,6 +299,19 @@ fn leave(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
     then
 }
 
+/// Lets a volume leave the node that something else holds, once reads have shown so for a while: one that lags
+/// shows the instance that ended last.
+pub(super) fn elsewhere(draft: &mut Draft<'_>, at: usize) -> Then {
+    let now = draft.now();
+    let entry = &mut draft.record.data[at];
+    let since = *entry.detached_since.get_or_insert(now);
+    if now.duration_since(since) < limits::NEXT_TICK {
+        let what = format!("a second read of {}, which is attached to something else", entry.volume_id);
+        return draft.poll(what);
+    }
+    leave(draft, at, "it is attached to something else")
+}
+
 /// A volume turned out to be somebody else's.
 pub(crate) fn not_adopted(draft: &mut Draft<'_>, volume: &VolumeId, why: &str) {
     let Some(at) = draft.record.data.iter().position(|it| it.volume_id == *volume) else { return };

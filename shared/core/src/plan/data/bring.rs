@@ -3,7 +3,7 @@
 //! Nothing here takes a volume off anything, and no older recovery point is used but at the operator's word.
 
 use super::keep::missing;
-use super::{collisions, leave, others, shown, succeed, wanted};
+use super::{collisions, elsewhere, others, shown, succeed, wanted};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::Purpose;
@@ -99,6 +99,7 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
     draft.record.data[at].missing_since = None;
     match volume.state {
         VolumeState::Available => {
+            draft.record.data[at].detached_since = None;
             let then = draft.act(Step::Attach {
                 volume: id,
                 instance: facts.id.clone(),
@@ -112,7 +113,7 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
             then
         }
         VolumeState::InUse if volume.attached_to.contains(&facts.id) => attaching(draft, &id, facts),
-        VolumeState::InUse => leave(draft, at, "it is attached to something else"),
+        VolumeState::InUse => elsewhere(draft, at),
         VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
             draft.poll(format!("{id} to be available"))
         }

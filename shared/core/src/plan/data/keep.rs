@@ -3,7 +3,7 @@
 //! A volume that is proven gone is made again from the snapshot that holds every byte of it; an older one is
 //! used at the operator's word alone. Nothing here deletes anything.
 
-use super::{judge_launched, leave, let_go, operators};
+use super::{elsewhere, judge_launched, leave, let_go, operators};
 use crate::config::{DataMode, DesiredState};
 use crate::ids::{Resource, SnapshotId, VolumeId};
 use crate::launch::{Device, Home, home};
@@ -62,7 +62,7 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
         match volume.state {
             VolumeState::Available => free(draft, at, volume),
             _ if volume.attached_to.iter().any(|it| Some(it) != instance.as_ref()) => {
-                return Held::Next(leave(draft, at, "it is attached to something else"));
+                return Held::Next(elsewhere(draft, at));
             }
             _ => return Held::Soon(format!("{id} to become available")),
         }
@@ -74,7 +74,7 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
 fn free(draft: &mut Draft<'_>, at: usize, volume: &VolumeFacts) {
     let now = draft.now();
     let entry = &mut draft.record.data[at];
-    entry.missing_since = None;
+    (entry.missing_since, entry.detached_since) = (None, None);
     entry.available_at.get_or_insert(now);
     entry.shape = volume.shape.clone();
     entry.zone.clone_from(&volume.zone);
@@ -220,7 +220,7 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
     match found.map(|volume| volume.state) {
         Some(VolumeState::Available) if wants_point => Standing::Capture,
         Some(VolumeState::Available) => Standing::Ready,
-        Some(VolumeState::InUse) => Standing::Next(leave(draft, at, "it is attached to something else")),
+        Some(VolumeState::InUse) => Standing::Next(elsewhere(draft, at)),
         Some(_) => Standing::Next(draft.wait(limits::NEXT_TICK, format!("{id} to be available"))),
         None => {
             let since = *entry.missing_since.get_or_insert(now);
