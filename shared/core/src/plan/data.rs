@@ -148,9 +148,12 @@ fn judge(draft: &mut Draft<'_>, facts: &InstanceFacts, volume: &VolumeFacts, sig
     (entry.adopted, entry.untagged, entry.attached) = (adopted, untagged, true);
 }
 
-/// Takes in a volume that a launch made: in the place of the one it was made from, or as the first one there.
+/// Takes in a volume that a launch made: in the place of the one from whose last bytes it was made, or as the first
+/// one there. Any other is no successor of what is there.
 fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> usize {
-    let place = draft.record.data.iter().position(|it| it.device_name == device && !it.attached);
+    let is_heir = |it: &DataVolume| volume.source.is_some() && volume.source.as_ref() == it.point();
+    let is_place = |it: &DataVolume| it.device_name == device && !it.attached && is_heir(it);
+    let place = draft.record.data.iter().position(is_place);
     let Some(at) = place else { return add(draft, volume, device) };
     draft.note(format!("{} at {device} was made from the last bytes of the one before", volume.id));
     succeed(draft, at, volume.id.clone());

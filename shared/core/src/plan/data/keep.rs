@@ -43,6 +43,8 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
     if let Some(held) = unseen(draft, seen) {
         return held;
     }
+    // From the first volume on the launch template has no say in them.
+    draft.record.data_known |= !draft.record.data.is_empty();
     if let Some(then) = doubled(draft) {
         return Held::Next(then);
     }
