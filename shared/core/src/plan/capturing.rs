@@ -153,10 +153,11 @@ fn take_final(
         draft.note(format!("{} is the final snapshot of {volume}, found by its key", good.id));
         return Ok(Some(Then::Look));
     }
-    match seen.volumes.get(&volume).filter(|it| !it.is_lost()).map(|it| it.state) {
-        Some(VolumeState::Available) => {}
-        Some(_) => return Ok(Some(draft.poll(format!("{volume} to become available")))),
-        None => return missing(draft, seen, line, volume),
+    match (seen.volumes.get(&volume).filter(|it| !it.is_lost()).map(|it| it.state), line) {
+        (Some(VolumeState::Available), _) => {}
+        (Some(VolumeState::InUse), Line::Data(at)) => return Ok(Some(data::elsewhere(draft, at))),
+        (Some(_), _) => return Ok(Some(draft.poll(format!("{volume} to become available")))),
+        (None, _) => return missing(draft, seen, line, volume),
     }
     let request = living::final_request(draft, volume, attempt);
     Ok(Some(draft.act(Step::Snapshot(PointRequest::One(request)))))

@@ -56,15 +56,22 @@ pub(super) fn note(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFa
     if draft.record.sighted.iter().any(|it| !seen.look.volumes.contains(&it.volume_id)) {
         return Some(Then::Look);
     }
-    let mut unread = None;
+    let (mut unread, mut judged) = (None, false);
     for sighted in std::mem::take(&mut draft.record.sighted) {
         match seen.volumes.get(&sighted.volume_id) {
-            Some(volume) => judge(draft, facts, volume, sighted),
+            Some(volume) => {
+                judge(draft, facts, volume, sighted);
+                judged = true;
+            }
             None => {
                 unread = Some(sighted.volume_id.clone());
                 draft.record.sighted.push(sighted);
             }
         }
+    }
+    if judged {
+        // What has just become known is to be secured before anything else is done.
+        return Some(Then::Look);
     }
     if let Some(volume) = unread {
         return Some(draft.poll(format!("a read that shows the volume {volume}")));
@@ -94,7 +101,7 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         if let Some(known) = record.data.iter_mut().find(|it| it.volume_id == *id) {
             known.device_name.clone_from(&volume.device);
             known.attached |= !volume.attaching;
-            (known.detached_since, known.missing_since, known.available_at) = (None, None, None);
+            (known.detached_since, known.missing_since) = (None, None);
             superseded.extend(outdate(known));
         } else if !record.left_alone.iter().any(|it| it.volume_id == *id)
             && !record.sighted.iter().any(|it| it.volume_id == *id)
@@ -105,8 +112,10 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
     record.superseded.extend(superseded);
 }
 
-/// The snapshot of a volume's last bytes holds them no longer, once the volume is attached again.
+/// The snapshot of a volume's last bytes holds them no longer, once the volume is attached again; nor does an older
+/// one stand for them, or a final snapshot that was started before it is free once more.
 fn outdate(known: &mut DataVolume) -> Option<Superseded> {
+    (known.restore, known.available_at) = (None, None);
     let last = known.last.take()?;
     last.snapshot_id.or(last.failed).map(Superseded::DataSnapshot)
 }
@@ -139,9 +148,12 @@ fn judge(draft: &mut Draft<'_>, facts: &InstanceFacts, volume: &VolumeFacts, sig
     (entry.adopted, entry.untagged, entry.attached) = (adopted, untagged, true);
 }
 
-/// Takes in a volume that a launch made: in the place of the one it was made from, or as the first one there.
+/// Takes in a volume that a launch made: in the place of the one from whose last bytes it was made, or as the first
+/// one there. Any other is no successor of what is there.
 fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> usize {
-    let place = draft.record.data.iter().position(|it| it.device_name == device && !it.attached);
+    let is_heir = |it: &DataVolume| volume.source.is_some() && volume.source.as_ref() == it.point();
+    let is_place = |it: &DataVolume| it.device_name == device && !it.attached && is_heir(it);
+    let place = draft.record.data.iter().position(is_place);
     let Some(at) = place else { return add(draft, volume, device) };
     draft.note(format!("{} at {device} was made from the last bytes of the one before", volume.id));
     succeed(draft, at, volume.id.clone());
@@ -150,8 +162,15 @@ fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> 
 
 fn add(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> usize {
     draft.note(format!("{} at {device} comes back with the node", volume.id));
+    wanted(draft, &volume.id);
     draft.record.data.push(known(volume, device.to_owned()));
     draft.record.data.len() - 1
+}
+
+/// What comes back with the node is not needless, whatever it was before.
+fn wanted(draft: &mut Draft<'_>, volume: &VolumeId) {
+    let needless = Superseded::DataVolume(volume.clone());
+    draft.record.superseded.retain(|it| *it != needless);
 }
 
 /// What is written down of a volume.
@@ -203,8 +222,8 @@ fn succeed(draft: &mut Draft<'_>, at: usize, next: VolumeId) {
     let entry = &mut record.data[at];
     let was_adopted = std::mem::replace(&mut entry.adopted, false);
     let old = entry.succeed(next);
-    (entry.made, entry.attempts, entry.restore) = (None, 0, None);
-    (entry.untagged, entry.available_at, entry.missing_since) = (false, None, None);
+    (entry.made, entry.attempts) = (None, 0);
+    (entry.untagged, entry.missing_since) = (false, None);
     let outdated = outdate(entry);
     record.superseded.extend(outdated);
     if was_adopted {
@@ -281,6 +300,19 @@ fn leave(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
         draft.note(format!("{volume} leaves the node: {why}"));
     }
     then
+}
+
+/// Lets a volume leave the node that something else holds, once reads have shown so for a while: one that lags
+/// shows the instance that ended last.
+pub(super) fn elsewhere(draft: &mut Draft<'_>, at: usize) -> Then {
+    let now = draft.now();
+    let entry = &mut draft.record.data[at];
+    let since = *entry.detached_since.get_or_insert(now);
+    if now.duration_since(since) < limits::NEXT_TICK {
+        let what = format!("a second read of {}, which is attached to something else", entry.volume_id);
+        return draft.poll(what);
+    }
+    leave(draft, at, "it is attached to something else")
 }
 
 /// A volume turned out to be somebody else's.

@@ -38,8 +38,12 @@ pub(super) fn releasing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     if matches!(held, Held::Free) {
         held = root_held(draft, seen);
     }
-    if matches!(held, Held::Free) {
-        held = data::held(draft, seen);
+    if matches!(held, Held::Free | Held::Lost(_)) {
+        // A lost root is no reason to lose sight of what else there is.
+        match data::held(draft, seen) {
+            Held::Free => {}
+            other => held = other,
+        }
     }
     if matches!(held, Held::Free) {
         held = interface_held(draft, seen);

@@ -68,7 +68,8 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
     }
     note_root(draft, facts);
     let then = secure(draft, facts).or_else(|| describe_root(draft, seen));
-    let then = then.or_else(|| data::note(draft, seen, facts)).or_else(|| data::settle(draft, seen, facts));
+    let then = then.or_else(|| data::note(draft, seen, facts)).or_else(|| data::leaving(draft, seen, facts));
+    let then = then.or_else(|| data::settle(draft, seen, facts));
     if let Some(then) = then.or_else(|| elastic_ip::settle(draft, seen, facts)) {
         return Ok(then);
     }

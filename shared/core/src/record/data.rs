@@ -34,7 +34,7 @@ pub struct DataVolume {
     /// Whether a read has shown the present instance to hold it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub attached: bool,
-    /// When a read first did not show it on its running instance.
+    /// When a read first did not show it on its running instance, or showed it on something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detached_since: Option<Timestamp>,
     /// When it was first seen `available` after its instance had ended.

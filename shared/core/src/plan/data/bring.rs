@@ -3,7 +3,7 @@
 //! Nothing here takes a volume off anything, and no older recovery point is used but at the operator's word.
 
 use super::keep::missing;
-use super::{collisions, leave, others, shown, succeed};
+use super::{collisions, elsewhere, others, shown, succeed, wanted};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::Purpose;
@@ -99,20 +99,21 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
     draft.record.data[at].missing_since = None;
     match volume.state {
         VolumeState::Available => {
+            draft.record.data[at].detached_since = None;
             let then = draft.act(Step::Attach {
                 volume: id,
                 instance: facts.id.clone(),
                 device: draft.record.data[at].device_name.clone(),
             });
             if matches!(then, Then::Act(_)) {
-                // From here on the guest may write to it.
+                // From here on the guest may write to it, whether or not anybody ever sees it attached.
                 let outdated = super::outdate(&mut draft.record.data[at]);
                 draft.record.superseded.extend(outdated);
             }
             then
         }
         VolumeState::InUse if volume.attached_to.contains(&facts.id) => attaching(draft, &id, facts),
-        VolumeState::InUse => leave(draft, at, "it is attached to something else"),
+        VolumeState::InUse => elsewhere(draft, at),
         VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
             draft.poll(format!("{id} to be available"))
         }
@@ -192,6 +193,8 @@ pub(crate) fn token_spent(draft: &mut Draft<'_>, device: &str) {
 pub(crate) fn made(draft: &mut Draft<'_>, device: &str, facts: &VolumeFacts) {
     let place = draft.record.data.iter_mut().find(|it| it.device_name == device);
     if let Some(entry) = place {
-        entry.made = Some(facts.id.clone());
+        // That it is not shown yet says nothing of how long the one before has been missing.
+        (entry.made, entry.missing_since) = (Some(facts.id.clone()), None);
+        wanted(draft, &facts.id);
     }
 }

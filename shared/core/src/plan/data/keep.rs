@@ -3,7 +3,7 @@
 //! A volume that is proven gone is made again from the snapshot that holds every byte of it; an older one is
 //! used at the operator's word alone. Nothing here deletes anything.
 
-use super::{judge_launched, leave, let_go, operators};
+use super::{elsewhere, judge_launched, leave, let_go, operators};
 use crate::config::{DataMode, DesiredState};
 use crate::ids::{Resource, SnapshotId, VolumeId};
 use crate::launch::{Device, Home, home};
@@ -43,6 +43,8 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
     if let Some(held) = unseen(draft, seen) {
         return held;
     }
+    // From the first volume on the launch template has no say in them.
+    draft.record.data_known |= !draft.record.data.is_empty();
     if let Some(then) = doubled(draft) {
         return Held::Next(then);
     }
@@ -62,7 +64,7 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
         match volume.state {
             VolumeState::Available => free(draft, at, volume),
             _ if volume.attached_to.iter().any(|it| Some(it) != instance.as_ref()) => {
-                return Held::Next(leave(draft, at, "it is attached to something else"));
+                return Held::Next(elsewhere(draft, at));
             }
             _ => return Held::Soon(format!("{id} to become available")),
         }
@@ -74,7 +76,7 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
 fn free(draft: &mut Draft<'_>, at: usize, volume: &VolumeFacts) {
     let now = draft.now();
     let entry = &mut draft.record.data[at];
-    entry.missing_since = None;
+    (entry.missing_since, entry.detached_since) = (None, None);
     entry.available_at.get_or_insert(now);
     entry.shape = volume.shape.clone();
     entry.zone.clone_from(&volume.zone);
@@ -221,7 +223,7 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
     match found.map(|volume| volume.state) {
         Some(VolumeState::Available) if wants_point => Standing::Capture,
         Some(VolumeState::Available) => Standing::Ready,
-        Some(VolumeState::InUse) => Standing::Next(leave(draft, at, "it is attached to something else")),
+        Some(VolumeState::InUse) => Standing::Next(elsewhere(draft, at)),
         Some(_) => Standing::Next(draft.wait(limits::NEXT_TICK, format!("{id} to be available"))),
         None => {
             let since = *entry.missing_since.get_or_insert(now);
@@ -316,7 +318,8 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     if let Some(last) = last {
         draft.set_aside(Resource::Snapshot(last), "the operator chose another recovery point");
     }
-    // What was taken before stays until the life ends: something newer may be among it.
+    // What was taken before stays until the life ends: something newer may be among it, and the chosen point too.
+    draft.set_data_aside("the operator chose another recovery point");
     draft.record.descent = draft.record.cycle;
     draft.record.restored = draft.record.restore.take();
     draft.note(what.clone());
