@@ -246,7 +246,8 @@ impl Order {
         let late = late.max(SignedDuration::ZERO);
         let is_behind = late.is_positive()
             || self.now.duration_since(since) > turn.saturating_mul(3).saturating_add(limits::TURN_SLACK);
-        let (minute, own) = (minute(self.now), spread(due.node.as_str()));
+        let first = due.request.volumes().first().map_or("", |volume| volume.as_str());
+        let (minute, own) = (minute(self.now), spread(first));
         if !is_behind {
             self.on_time.push((last, due));
         } else if minute % ticks_between(late) == own % ticks_between(late) {
@@ -288,7 +289,8 @@ fn minute(now: Timestamp) -> u64 {
 }
 
 /// Whether a snapshot is a copy of the one that its tags are about: its start time is that of the copying, and
-/// its bytes are older.
+/// its bytes are older. The parts of a set share their tags, which name no volume: copies of those are told by
+/// what EC2 shows in its place.
 pub fn is_copy(snapshot: &SnapshotFacts) -> bool {
     let volume = snapshot.volume.as_str();
     snapshot.tags.get(TAG_VOLUME).map_or(volume == VOLUME_OF_COPIES, |taken_of| taken_of != volume)
