@@ -417,7 +417,12 @@ fn request(
     let operator = &record.config().tags;
     let merged = |base: &Tags| base.iter().chain(operator).map(|(k, v)| (k.clone(), v.clone())).collect();
     let instance_tags: Tags = merged(&template.instance_tags);
-    let volume_tags: Tags = merged(&template.volume_tags);
+    let mut volume_tags: Tags = merged(&template.volume_tags);
+    let devices = devices(record, template, image);
+    if devices.iter().any(|device| is_made(device, &image.root_device)) {
+        // EC2 gives all volumes of a launch the same tags, so that none of them can say which it is.
+        volume_tags.entry("Name".to_owned()).or_insert_with(|| format!("{} volume", record.name));
+    }
     Ok(LaunchRequest {
         template_id: template.id.clone(),
         template_version: template.version,
@@ -427,7 +432,7 @@ fn request(
         max_spot_price: record.config().launch.max_spot_price.clone().filter(|_| rung.market == Market::Spot),
         zone,
         network,
-        devices: devices(record, template, image),
+        devices,
         settings: template.settings.clone(),
         instance_tags: names.tags(&instance_tags, record.cycle, Purpose::Instance, &token),
         volume_tags: names.tags(&volume_tags, record.cycle, Purpose::Root, &token),
@@ -499,9 +504,12 @@ fn data_devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -
 
 /// The data volumes that a launch is to make.
 pub fn mapped(request: &LaunchRequest, root_device: &str) -> Vec<Device> {
-    let is_made =
-        |device: &&Device| device.device_name != root_device && !device.omit && device.virtual_name.is_none();
-    request.devices.iter().filter(is_made).cloned().collect()
+    request.devices.iter().filter(|device| is_made(device, root_device)).cloned().collect()
+}
+
+/// Whether a launch makes a data volume for a device.
+fn is_made(device: &Device, root_device: &str) -> bool {
+    device.device_name != root_device && !device.omit && device.virtual_name.is_none()
 }
 
 fn last_shape(record: &Record) -> Device {

@@ -26,7 +26,7 @@ const LEFT_ALONE: &str = "volume-left-alone";
 /// Whether this block only says that a volume does not come back with the node, and still has to.
 pub(super) fn is_mark(record: &Record, code: &str) -> bool {
     code == LEFT_ALONE
-        && matches!(record.phase, Phase::Attaching | Phase::Running)
+        && matches!(record.phase, Phase::Attaching | Phase::Running | Phase::Interrupting | Phase::Stopping)
         && !(record.left_alone.is_empty() && collisions(record).next().is_none())
 }
 
@@ -163,7 +163,8 @@ fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> 
 fn add(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> usize {
     draft.note(format!("{} at {device} comes back with the node", volume.id));
     wanted(draft, &volume.id);
-    draft.record.data.push(known(volume, device.to_owned()));
+    let tags = operators(draft, &volume.tags);
+    draft.record.data.push(DataVolume { tags, ..known(volume, device.to_owned()) });
     draft.record.data.len() - 1
 }
 
@@ -180,7 +181,7 @@ fn known(volume: &VolumeFacts, device_name: String) -> DataVolume {
         volume_id: volume.id.clone(),
         shape: volume.shape.clone(),
         zone: volume.zone.clone(),
-        tags: operators(&volume.tags),
+        tags: Tags::new(),
         adopted: false,
         untagged: false,
         attached: false,
@@ -196,9 +197,14 @@ fn known(volume: &VolumeFacts, device_name: String) -> DataVolume {
 }
 
 /// The tags that are not ours, nor AWS's own.
-fn operators(tags: &Tags) -> Tags {
+fn operators(draft: &Draft<'_>, tags: &Tags) -> Tags {
     let is_operators = |key: &str| !key.starts_with(TAG_PREFIX) && !key.starts_with("aws:");
-    tags.iter().filter(|(key, _)| is_operators(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    let given = |what: &str| format!("{} {what}", draft.record.name);
+    let names = [given("volume"), given(Purpose::Root.as_str()), given(Purpose::Data.as_str())];
+    let is_meant = |(key, value): &(&String, &String)| {
+        is_operators(key) && !(key.as_str() == "Name" && names.contains(value))
+    };
+    tags.iter().filter(is_meant).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// Whose a volume is by its tags, if anybody's.

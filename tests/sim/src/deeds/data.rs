@@ -113,6 +113,13 @@ impl Run {
         let request = DetachVolume { volume_id: volume.clone(), force: true, ..DetachVolume::default() };
         self.by_hand(|cloud| cloud.detach_volume(&request)).ok()?;
         self.watch.left(&volume);
+        let is_known = |it: perennial_core::record::Record| it.resources().contains(&volume);
+        if !self.record(node).is_some_and(is_known) {
+            // Nobody else will ever take the tags off that its launch gave it.
+            let tags = self.world.0.borrow().cloud.volume(&volume).map(|it| it.tags.clone());
+            let keys: Vec<_> = tags.unwrap_or_default().into_keys().map(|key| (key, None)).collect();
+            let _ = self.by_hand(|cloud| cloud.delete_tags(std::slice::from_ref(&volume), &keys));
+        }
         Some(volume)
     }
 

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use perennial_cloud::model::{Cloud, Instance, SnapshotState, Volume};
-use perennial_core::names::{TAG_DEPLOYMENT, TAG_NODE};
+use perennial_core::names::{TAG_DEPLOYMENT, TAG_DEVICE, TAG_NODE, TAG_PURPOSE, Tags};
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 
 use super::is_ours;
 use super::steps::{holders, of_life, tag};
+use crate::deeds::{BY_HAND, MAPPED};
 use crate::world::World;
 
 /// A node and a device.
@@ -41,9 +42,10 @@ impl Memory {
     /// # Errors
     /// What the guest found instead of what it had made.
     pub(super) fn wrote(&mut self, world: &World, volume: &str, writes: u64) -> Result<(), String> {
-        let Some(line) = self.line_of.get(volume).filter(|line| is_kept(world, line, volume)) else {
+        let Some(line) = self.line_of.get(volume) else { return Ok(()) };
+        if !self.acknowledged.contains_key(line) && !is_kept(world, line, volume) {
             return Ok(());
-        };
+        }
         let last = self.acknowledged.entry(line.clone()).or_default();
         let was = std::mem::replace(last, writes);
         if writes > was || self.lost.contains(line) {
@@ -97,9 +99,19 @@ fn is_kept(world: &World, (node, _): &Line, volume: &str) -> bool {
     let Some(record) = world.records.get(node).filter(|it| it.config().persist.data.is_some()) else {
         return false;
     };
+    // What goes with its instance is promised nothing.
+    let goes = |it: &Volume| it.attachments.iter().any(|held| held.delete_on_termination);
+    if world.cloud.volume(volume).is_none_or(goes) {
+        return false;
+    }
     let is_named = record.data.iter().any(|it| it.volume_id.as_str() == volume);
     let is_left = record.left_alone.iter().any(|it| it.volume_id.as_str() == volume);
     is_named || (!is_left && world.cloud.volume(volume).is_some_and(|it| of_life(&it.tags, record)))
+}
+
+/// Whether tags say of what carries them that it is of a data volume.
+pub(super) fn says(tags: &Tags) -> bool {
+    tag(tags, TAG_PURPOSE) == "data" || [MAPPED, BY_HAND].contains(&tag(tags, TAG_DEVICE))
 }
 
 /// The data volumes of an instance of ours, with their device names.

@@ -93,10 +93,13 @@ fn is_at_rest(world: &World, record: &Record) -> bool {
     }
 }
 
-/// Whether the image that a node is to come back from exists: one that was taken from it is missed in time.
+/// Whether the image, and the snapshots of data volumes, that a node is to come back from exist: one that was taken from it is missed in time.
 fn has_image(world: &World, record: &Record) -> bool {
     let id = record.image.as_ref().map(|image| image.id.as_ref().map_or("", |id| id.as_str()));
-    id.is_none_or(|id| world.cloud.image(id).is_some())
+    let has_point = |it: &perennial_core::record::DataVolume| {
+        it.point().is_some_and(|id| world.cloud.snapshot(id.as_str()).is_some())
+    };
+    id.is_none_or(|id| world.cloud.image(id).is_some()) && record.data.iter().all(has_point)
 }
 
 /// 1. The root of a running node, or the final snapshot of a resting one, holds every acknowledged write.

@@ -286,7 +286,7 @@ pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
             node: tag(tags, TAG_NODE).to_owned(),
             life: tag(tags, TAG_LIFE).to_owned(),
             purpose: tag(tags, TAG_PURPOSE).to_owned(),
-            is_data: watch.data.line_of(id).is_some() || tag(tags, TAG_PURPOSE) == "data",
+            is_data: watch.data.line_of(id).is_some() || data::says(tags),
             doomed,
         };
         let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| !v.attachments.is_empty());

@@ -75,12 +75,13 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
 /// Writes down what a free volume is like: it may have been made larger until the very last moment.
 fn free(draft: &mut Draft<'_>, at: usize, volume: &VolumeFacts) {
     let now = draft.now();
+    let tags = operators(draft, &volume.tags);
     let entry = &mut draft.record.data[at];
     (entry.missing_since, entry.detached_since) = (None, None);
     entry.available_at.get_or_insert(now);
     entry.shape = volume.shape.clone();
     entry.zone.clone_from(&volume.zone);
-    entry.tags = operators(&volume.tags);
+    entry.tags = tags;
 }
 
 /// Two volumes for one device: the one that was detached leaves, or else the one noted first.
