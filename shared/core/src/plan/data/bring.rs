@@ -2,7 +2,7 @@
 //!
 //! Nothing here takes a volume off anything, and no older recovery point is used but at the operator's word.
 
-use super::keep::missing;
+use super::keep::{missing, vanished};
 use super::{collisions, elsewhere, others, shown, succeed, wanted};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
@@ -123,7 +123,9 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
 
 /// Makes a volume in the place of one that is gone, or in another zone, and puts it there once it is ready.
 fn make(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts, at: usize) -> Then {
-    let Some(made) = draft.record.data[at].made.clone() else { return create(draft, facts, at) };
+    let Some(made) = draft.record.data[at].made.clone() else {
+        return vanished(draft, seen, at).unwrap_or_else(|| create(draft, facts, at));
+    };
     if !seen.look.volumes.contains(&made) {
         return Then::Look;
     }

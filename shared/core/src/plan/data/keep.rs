@@ -237,7 +237,7 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
 
 /// Judges the snapshot that a volume is to be made from: one that is gone for good is forgotten. `None` once
 /// that is clear.
-fn vanished(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> Option<Then> {
+pub(super) fn vanished(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> Option<Then> {
     let now = draft.now();
     let entry = &mut draft.record.data[at];
     let id = entry.point().cloned()?;
