@@ -235,7 +235,8 @@ fn succeed(draft: &mut Draft<'_>, at: usize, next: VolumeId) {
 
 /// The step that tags a volume which was attached by hand; `None` if there is none. Only the tick has the right.
 pub(super) fn adopt(draft: &mut Draft<'_>) -> Option<Then> {
-    let volume = draft.record.data.iter().find(|it| it.untagged)?.volume_id.clone();
+    let is_there = |it: &&DataVolume| it.untagged && it.missing_since.is_none();
+    let volume = draft.record.data.iter().find(is_there)?.volume_id.clone();
     if !draft.scope.tick {
         return Some(draft.wait(limits::NEXT_TICK, format!("the tick that tags {volume}")));
     }

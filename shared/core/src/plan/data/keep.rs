@@ -55,7 +55,9 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
         let id = entry.volume_id.clone();
         let Some(volume) = seen.volumes.get(&id).filter(|it| !it.is_lost()) else {
             let since = *entry.missing_since.get_or_insert(now);
-            if now.duration_since(since) < limits::QUIET {
+            // Nothing was written to one that was not attached, and its last bytes are elsewhere.
+            let is_needed = entry.attached || entry.point().is_none();
+            if is_needed && now.duration_since(since) < limits::QUIET {
                 return Held::Unsure(format!("a read that shows the data volume {id}"));
             }
             continue;
