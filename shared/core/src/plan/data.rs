@@ -345,8 +345,27 @@ fn forget(draft: &mut Draft<'_>, volume: &VolumeId) {
     let Some(at) = draft.record.data.iter().position(|it| it.volume_id == *volume) else { return };
     let entry = draft.record.data.remove(at);
     draft.record.superseded.extend(entry.made.map(Superseded::DataVolume));
+    for former in entry.former {
+        let needless = Superseded::DataVolume(former.clone());
+        if draft.record.superseded.contains(&needless) {
+            draft.set_aside(Resource::Volume(former), "the volume in its place left the node");
+            draft.record.superseded.retain(|it| *it != needless);
+        }
+    }
     if let Some(last) = entry.last.and_then(|last| last.snapshot_id) {
         draft.set_aside(Resource::Snapshot(last), "the volume it was taken of left the node");
+    }
+}
+
+/// Keeps superseded final snapshots of volumes that left the node until the life ends: nothing proves them needless.
+pub(super) fn spare_departed(draft: &mut Draft<'_>, seen: &Observation) {
+    for needless in draft.record.superseded.clone() {
+        let Superseded::DataSnapshot(id) = &needless else { continue };
+        let Some(snapshot) = seen.snapshots.get(id) else { continue };
+        if !draft.record.data.iter().any(|it| it.descends_from(&snapshot.volume)) {
+            draft.set_aside(needless.resource(), "the volume it was taken of left the node");
+            draft.record.superseded.retain(|it| *it != needless);
+        }
     }
 }
 
