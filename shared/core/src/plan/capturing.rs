@@ -55,6 +55,11 @@ pub(super) fn capturing(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         // It may be made larger until the very last moment, and then so is its snapshot.
         root.shape = volume.shape.clone();
     }
+    for entry in &mut draft.record.data {
+        if let Some(volume) = seen.volumes.get(&entry.volume_id).filter(|it| !it.is_lost()) {
+            entry.shape = volume.shape.clone();
+        }
+    }
     let mut waits = None;
     for line in lines(&draft.record).collect::<Vec<_>>() {
         match capture(draft, seen, line)? {

@@ -241,7 +241,8 @@ fn succeed(draft: &mut Draft<'_>, at: usize, next: VolumeId) {
 
 /// The step that tags a volume which was attached by hand; `None` if there is none. Only the tick has the right.
 pub(super) fn adopt(draft: &mut Draft<'_>) -> Option<Then> {
-    let volume = draft.record.data.iter().find(|it| it.untagged)?.volume_id.clone();
+    let is_there = |it: &&DataVolume| it.untagged && it.missing_since.is_none();
+    let volume = draft.record.data.iter().find(is_there)?.volume_id.clone();
     if !draft.scope.tick {
         return Some(draft.wait(limits::NEXT_TICK, format!("the tick that tags {volume}")));
     }
@@ -350,8 +351,27 @@ fn forget(draft: &mut Draft<'_>, volume: &VolumeId) {
     let Some(at) = draft.record.data.iter().position(|it| it.volume_id == *volume) else { return };
     let entry = draft.record.data.remove(at);
     draft.record.superseded.extend(entry.made.map(Superseded::DataVolume));
+    for former in entry.former {
+        let needless = Superseded::DataVolume(former.clone());
+        if draft.record.superseded.contains(&needless) {
+            draft.set_aside(Resource::Volume(former), "the volume in its place left the node");
+            draft.record.superseded.retain(|it| *it != needless);
+        }
+    }
     if let Some(last) = entry.last.and_then(|last| last.snapshot_id) {
         draft.set_aside(Resource::Snapshot(last), "the volume it was taken of left the node");
+    }
+}
+
+/// Keeps superseded final snapshots of volumes that left the node until the life ends: nothing proves them needless.
+pub(super) fn spare_departed(draft: &mut Draft<'_>, seen: &Observation) {
+    for needless in draft.record.superseded.clone() {
+        let Superseded::DataSnapshot(id) = &needless else { continue };
+        let Some(snapshot) = seen.snapshots.get(id) else { continue };
+        if !draft.record.data.iter().any(|it| it.descends_from(&snapshot.volume)) {
+            draft.set_aside(needless.resource(), "the volume it was taken of left the node");
+            draft.record.superseded.retain(|it| *it != needless);
+        }
     }
 }
 

@@ -261,6 +261,7 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     if draft.record.config().persist.data.is_none() {
         draft.set_data_aside("data persistence is off: no snapshot of a data volume will prove it needless");
     }
+    data::spare_departed(draft, seen);
     if draft.record.needless().is_empty() {
         return Then::Look;
     }

@@ -139,6 +139,7 @@ fn tidy(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
     if draft.record.lost.is_some() || !has_newest(draft, seen) {
         return None;
     }
+    data::spare_departed(draft, seen);
     for older in older_points(draft) {
         let verdict = living::verdict(draft, seen, &older);
         match verdict {

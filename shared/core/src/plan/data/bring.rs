@@ -2,7 +2,7 @@
 //!
 //! Nothing here takes a volume off anything, and no older recovery point is used but at the operator's word.
 
-use super::keep::missing;
+use super::keep::{missing, vanished};
 use super::{collisions, elsewhere, others, shown, succeed, wanted};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
@@ -20,10 +20,11 @@ pub(in crate::plan) fn settle(
 ) -> Option<Then> {
     draft.record.config().persist.data.as_ref()?;
     let collided: Vec<VolumeId> = collisions(&draft.record).map(|it| it.volume_id.clone()).collect();
+    let mut slow = None;
     for at in 0..draft.record.data.len() {
         let id = draft.record.data[at].volume_id.clone();
         match shown(facts, &id) {
-            Some(volume) if volume.attaching => return Some(attaching(draft, &id, facts)),
+            Some(volume) if volume.attaching => slow = slow.or(Some(id)),
             Some(_) => match retag(draft, seen, at) {
                 None => {}
                 then => return then,
@@ -32,13 +33,13 @@ pub(in crate::plan) fn settle(
             None => return Some(bring(draft, seen, facts, at)),
         }
     }
-    None
+    slow.map(|id| attaching(draft, &id, facts))
 }
 
-/// Waits for an attachment; EC2 does not end one that hangs.
+/// Waits for an attachment; EC2 does not end one that hangs. Time counts from when nothing but that is waited for.
 fn attaching(draft: &mut Draft<'_>, volume: &VolumeId, facts: &InstanceFacts) -> Then {
     let what = format!("{volume} to be attached to {}", facts.id);
-    if draft.now().duration_since(draft.record.phase_since) < limits::ATTACHES_WITHIN {
+    if !draft.is_stalled(limits::ATTACHES_WITHIN) {
         return draft.poll(what);
     }
     let message = format!("{volume} has been attaching to {} for more than ten minutes", facts.id);
@@ -122,7 +123,9 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
 
 /// Makes a volume in the place of one that is gone, or in another zone, and puts it there once it is ready.
 fn make(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts, at: usize) -> Then {
-    let Some(made) = draft.record.data[at].made.clone() else { return create(draft, facts, at) };
+    let Some(made) = draft.record.data[at].made.clone() else {
+        return vanished(draft, seen, at).unwrap_or_else(|| create(draft, facts, at));
+    };
     if !seen.look.volumes.contains(&made) {
         return Then::Look;
     }

@@ -55,7 +55,9 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
         let id = entry.volume_id.clone();
         let Some(volume) = seen.volumes.get(&id).filter(|it| !it.is_lost()) else {
             let since = *entry.missing_since.get_or_insert(now);
-            if now.duration_since(since) < limits::QUIET {
+            // Nothing was written to one that was not attached, and its last bytes are elsewhere.
+            let is_needed = entry.attached || entry.point().is_none();
+            if is_needed && now.duration_since(since) < limits::QUIET {
                 return Held::Unsure(format!("a read that shows the data volume {id}"));
             }
             continue;
@@ -100,12 +102,18 @@ fn doubled(draft: &mut Draft<'_>) -> Option<Then> {
 /// Finds the volumes of an instance that nobody saw with them, by the key of its launch.
 fn unseen(draft: &mut Draft<'_>, seen: &Observation) -> Option<Held> {
     let key = seen.look.volume_key.clone().filter(|_| !draft.record.mapped.is_empty())?;
+    let root = draft.record.root.as_ref().map(|root| root.volume_id.clone());
+    let root_source = root_source(draft, seen);
+    let is_root = |it: &VolumeFacts| match &root {
+        Some(root) => it.id == *root,
+        None => it.source.is_some() && it.source == root_source,
+    };
     for device in draft.record.mapped.clone() {
         let names = draft.names();
-        let root = draft.record.root.as_ref().map(|root| &root.volume_id);
-        let is_named = |it: &VolumeFacts| it.tags.get(TAG_DEVICE) == Some(&device.device_name);
+        let named = |it: &VolumeFacts| it.tags.get(TAG_DEVICE).cloned();
+        let is_named = |it: &VolumeFacts| named(it).as_ref() == Some(&device.device_name);
         let made = seen.volumes.values().filter(|it| has_key(&it.tags, &key) && names.owns(&it.tags));
-        let made = made.filter(|it| Some(&it.id) != root && !it.is_lost());
+        let made = made.filter(|it| !is_root(it) && !it.is_lost() && (named(it).is_none() || is_named(it)));
         let known = |it: &VolumeFacts| draft.record.data.iter().any(|entry| entry.volume_id == it.id);
         let mut fitting: Vec<&VolumeFacts> =
             made.filter(|it| !known(it) && (fits(&device, it) || is_named(it))).collect();
@@ -130,6 +138,14 @@ fn unseen(draft: &mut Draft<'_>, seen: &Observation) -> Option<Held> {
     draft.record.stalled_since = None;
     draft.record.data_known = true;
     None
+}
+
+/// The snapshot that the root of an instance was made from whose volumes nobody saw.
+fn root_source(draft: &Draft<'_>, seen: &Observation) -> Option<SnapshotId> {
+    let record = &draft.record;
+    let image = record.instance.as_ref().map(|it| &it.image_id);
+    let image = image.or(record.unseen.as_ref().map(|it| &it.image_id))?;
+    seen.images.get(image)?.root_snapshot.clone()
 }
 
 /// Whether a volume may be the one that a launch was to make for a device.
@@ -239,7 +255,7 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
 
 /// Judges the snapshot that a volume is to be made from: one that is gone for good is forgotten. `None` once
 /// that is clear.
-fn vanished(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> Option<Then> {
+pub(super) fn vanished(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> Option<Then> {
     let now = draft.now();
     let entry = &mut draft.record.data[at];
     let id = entry.point().cloned()?;
