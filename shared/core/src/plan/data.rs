@@ -30,9 +30,9 @@ pub(super) fn is_mark(record: &Record, code: &str) -> bool {
         && !(record.left_alone.is_empty() && collisions(record).next().is_none())
 }
 
-/// Whether a volume is one of those that come back.
+/// Whether a volume is one of those that come back, or is to be let go of unharmed.
 pub(super) fn is_kept(record: &Record, volume: &VolumeId) -> bool {
-    record.config().persist.data.is_some() && record.data.iter().any(|it| it.volume_id == *volume)
+    record.data.iter().any(|it| it.volume_id == *volume)
 }
 
 /// The volumes beside the root that an instance shows.
@@ -46,7 +46,8 @@ fn shown<'f>(facts: &'f InstanceFacts, volume: &VolumeId) -> Option<&'f Attached
 
 /// Follows what the instance shows; `None` once all of it is known.
 pub(super) fn note(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts) -> Option<Then> {
-    if draft.record.config().persist.data.is_none() {
+    // What was launched to be kept is found first, even if it is to be let go of now.
+    if draft.record.config().persist.data.is_none() && draft.record.mapped.is_empty() {
         return let_go(draft);
     }
     if !matches!(facts.state, InstanceState::Running | InstanceState::Stopped) {

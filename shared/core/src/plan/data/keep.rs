@@ -37,11 +37,11 @@ pub(in crate::plan) fn to_capture(record: &Record) -> Vec<usize> {
 
 /// What the ended instance still holds of its data volumes.
 pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
-    if draft.record.config().persist.data.is_none() {
-        return let_go(draft).map_or(Held::Free, Held::Next);
-    }
     if let Some(held) = unseen(draft, seen) {
         return held;
+    }
+    if draft.record.config().persist.data.is_none() {
+        return let_go(draft).map_or(Held::Free, Held::Next);
     }
     // From the first volume on the launch template has no say in them.
     draft.record.data_known |= !draft.record.data.is_empty();
