@@ -486,7 +486,8 @@ fn data_devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -
     // Instance stores are new with every instance, and so the template's.
     let mut devices: Vec<Device> = said.filter(|device| device.virtual_name.is_some()).cloned().collect();
     let mode = record.config().persist.data.as_ref().map(|data| data.mode);
-    let made = record.data.iter().filter(|it| mode == Some(DataMode::Snapshot) && !is_root(&it.device_name));
+    let collides = |name: &str| bare(name) == bare(&image.root_device);
+    let made = record.data.iter().filter(|it| mode == Some(DataMode::Snapshot) && !collides(&it.device_name));
     devices.extend(made.filter_map(|it| {
         let size_gib = if it.restore.is_some() { 0 } else { it.shape.size_gib };
         Some(Device {
@@ -500,6 +501,11 @@ fn data_devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -
     let omitted: Vec<Device> = mapped.filter(free).map(|name| Device { omit: true, ..plain(name) }).collect();
     devices.extend(omitted);
     devices
+}
+
+/// A device name without its folder: with and without it is the same device.
+pub(crate) fn bare(device: &str) -> &str {
+    device.strip_prefix("/dev/").unwrap_or(device)
 }
 
 /// The data volumes that a launch is to make.

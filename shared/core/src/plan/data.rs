@@ -9,6 +9,7 @@ mod keep;
 
 use super::{Draft, Then};
 use crate::ids::{Resource, VolumeId};
+use crate::launch::bare;
 use crate::limits;
 use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_NODE, TAG_PREFIX, Tags, has_key, has_purpose};
 use crate::observation::{AttachedVolume, InstanceFacts, InstanceState, Observation, VolumeFacts};
@@ -380,10 +381,6 @@ pub(super) fn spare_departed(draft: &mut Draft<'_>, seen: &Observation) {
 fn collisions(record: &Record) -> impl Iterator<Item = &DataVolume> {
     let root = record.root.as_ref().map(|root| bare(&root.device_name));
     record.data.iter().filter(move |it| root == Some(bare(&it.device_name)))
-}
-
-fn bare(device: &str) -> &str {
-    device.strip_prefix("/dev/").unwrap_or(device)
 }
 
 /// Marks a node whose instance holds what will not come back with it, or lacks what cannot be attached.
