@@ -30,3 +30,5 @@ mod ring;
 mod support;
 #[cfg(test)]
 mod tale;
+#[cfg(test)]
+mod traps;
