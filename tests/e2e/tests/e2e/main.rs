@@ -5,11 +5,15 @@ mod capacity;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod data;
+#[cfg(test)]
 mod deployment;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
 mod ended;
+#[cfg(test)]
+mod estate;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -20,6 +24,8 @@ mod groups;
 mod killed;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod moved;
 #[cfg(test)]
 mod odd;
 #[cfg(test)]
