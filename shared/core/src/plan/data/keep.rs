@@ -15,7 +15,7 @@ use crate::plan::capturing::first_try;
 use crate::plan::ending::Held;
 use crate::plan::recovery::candidates;
 use crate::plan::{Draft, Then};
-use crate::record::{DataVolume, FinalSnapshot, Record};
+use crate::record::{DataVolume, FinalSnapshot, Record, Superseded};
 
 /// Whether data volumes are captured whenever their instance ends: the next one gets others in their place,
 /// or none for now.
@@ -352,6 +352,8 @@ pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
                 && it.state == SnapshotState::Completed
                 && it.volume == *volume
                 && names.owns(&it.tags)
+                // What is to go does not prove itself needless.
+                && !draft.record.superseded.contains(&Superseded::DataSnapshot(it.id.clone()))
                 && Purpose::SNAPSHOTS.iter().any(|purpose| has_purpose(&it.tags, *purpose))
         })
     };
