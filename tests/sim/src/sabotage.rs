@@ -211,11 +211,9 @@ impl Defect {
             Self::PendingIsCompleted if facts.state == SnapshotState::Pending => {
                 facts.state = SnapshotState::Completed;
             }
-            Self::PartsForgotten => {
-                // Each with a key of its own.
-                if facts.tags.remove(TAG_PARTS).is_some() {
-                    facts.tags.insert(TAG_KEY.to_owned(), facts.id.to_string());
-                }
+            // Each with a key of its own.
+            Self::PartsForgotten if facts.tags.remove(TAG_PARTS).is_some() => {
+                facts.tags.insert(TAG_KEY.to_owned(), facts.id.to_string());
             }
             Self::AnyTagIsOurs => claim(&mut facts.tags, records),
             _ => {}

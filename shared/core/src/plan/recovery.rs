@@ -245,6 +245,7 @@ fn restored(draft: &mut Draft<'_>, snapshot: &SnapshotFacts) -> Result<Then, Ill
     }
     draft.set_all_aside("the operator chose another recovery point");
     draft.record.restored = draft.record.restore.take();
+    draft.lose_since(snapshot.started_at);
     draft.record.lost = None;
     draft.record.descent = draft.record.cycle;
     // The volume may have grown since it was last described: the snapshot knows its own size.

@@ -339,6 +339,7 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     draft.set_data_aside("the operator chose another recovery point");
     draft.record.descent = draft.record.cycle;
     draft.record.restored = draft.record.restore.take();
+    draft.lose_since(snapshot.started_at);
     draft.note(what.clone());
     draft.record.reason = what;
     draft.unblock();
