@@ -19,7 +19,7 @@ use crate::step::Step;
 
 pub(super) use bring::settle;
 pub(crate) use bring::{made, token_spent};
-pub(super) use keep::{give_up_capture, held, proven, recover, to_capture, to_rest};
+pub(super) use keep::{give_up, give_up_capture, held, proven, recover, to_capture, to_rest};
 
 /// The code of a node whose instance holds a volume that will not come back with it.
 const LEFT_ALONE: &str = "volume-left-alone";
