@@ -158,6 +158,8 @@ fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> 
     let Some(at) = place else { return add(draft, volume, device) };
     draft.note(format!("{} at {device} was made from the last bytes of the one before", volume.id));
     succeed(draft, at, volume.id.clone());
+    let entry = &mut draft.record.data[at];
+    (entry.shape, entry.zone) = (volume.shape.clone(), volume.zone.clone());
     at
 }
 
