@@ -323,7 +323,16 @@ pub(super) fn elsewhere(draft: &mut Draft<'_>, at: usize) -> Then {
         let what = format!("a second read of {}, which is attached to something else", entry.volume_id);
         return draft.poll(what);
     }
-    leave(draft, at, "it is attached to something else")
+    leave_told(draft, at, "it is attached to something else")
+}
+
+/// Lets a volume leave the node that nobody took off it, and tells of it.
+fn leave_told(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
+    let entry = &draft.record.data[at];
+    let message = format!("{} at {} leaves the node: {why}", entry.volume_id, entry.device_name);
+    let remedy = "Its bytes are untouched. To have it back, free it and attach it to the node's instance: it is adopted";
+    draft.mark("volume-left", message, remedy);
+    leave(draft, at, why)
 }
 
 /// A volume turned out to be somebody else's.
@@ -333,6 +342,11 @@ pub(crate) fn not_adopted(draft: &mut Draft<'_>, volume: &VolumeId, why: &str) {
     draft.note(format!("{volume} is left alone: {why}"));
     let (volume_id, device_name) = (entry.volume_id, entry.device_name);
     draft.record.left_alone.push(LeftAlone { volume_id, device_name, why: why.to_owned() });
+}
+
+/// The same, if they are not kept any more; `None` once none is left.
+pub(super) fn let_go_if_off(draft: &mut Draft<'_>) -> Option<Then> {
+    if draft.record.config().persist.data.is_some() { None } else { let_go(draft) }
 }
 
 /// Data volumes are not kept any more: those there are become the operator's.
