@@ -19,7 +19,7 @@ use crate::step::Step;
 
 pub(super) use bring::settle;
 pub(crate) use bring::{made, token_spent};
-pub(super) use keep::{give_up_capture, held, proven, recover, to_capture, to_rest};
+pub(super) use keep::{give_up, give_up_capture, held, proven, recover, to_capture, to_rest};
 
 /// The code of a node whose instance holds a volume that will not come back with it.
 const LEFT_ALONE: &str = "volume-left-alone";
@@ -159,6 +159,8 @@ fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> 
     let Some(at) = place else { return add(draft, volume, device) };
     draft.note(format!("{} at {device} was made from the last bytes of the one before", volume.id));
     succeed(draft, at, volume.id.clone());
+    let entry = &mut draft.record.data[at];
+    (entry.shape, entry.zone) = (volume.shape.clone(), volume.zone.clone());
     at
 }
 

@@ -10,7 +10,7 @@ use crate::launch::{Device, Home, home};
 use crate::limits;
 use crate::names::{Purpose, TAG_CYCLE, TAG_DEVICE, has_key, has_purpose};
 use crate::observation::{Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
-use crate::phase::{Illegal, Signal};
+use crate::phase::{Illegal, Phase, Signal};
 use crate::plan::capturing::first_try;
 use crate::plan::ending::Held;
 use crate::plan::recovery::candidates;
@@ -339,6 +339,7 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     draft.set_data_aside("the operator chose another recovery point");
     draft.record.descent = draft.record.cycle;
     draft.record.restored = draft.record.restore.take();
+    draft.lose_since(snapshot.started_at);
     draft.note(what.clone());
     draft.record.reason = what;
     draft.unblock();
@@ -360,6 +361,23 @@ pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
         })
     };
     draft.record.data.iter().all(|it| it.attached && has_own(&it.volume_id))
+}
+
+/// Leaves the data volumes uncaptured that nothing but a person can get captured; `false` if it is not they that the
+/// node waits for. They are captured if it is wanted back.
+pub(in crate::plan) fn give_up(draft: &mut Draft<'_>) -> bool {
+    let root_is_taken = draft.record.finals.first().is_some_and(|last| last.snapshot_id.is_some());
+    let is_theirs = draft.record.root.is_none() || root_is_taken;
+    if draft.record.phase != Phase::Capturing || !is_theirs {
+        return false;
+    }
+    for at in to_capture(&draft.record) {
+        let entry = &mut draft.record.data[at];
+        (entry.last, entry.available_at) = (None, None);
+        let id = entry.volume_id.clone();
+        draft.note(format!("{id} is kept as it is: it cannot be captured now, and the node is given up"));
+    }
+    true
 }
 
 /// Gives up on capturing a volume that is gone: what it is brought back from is decided before the launch.
