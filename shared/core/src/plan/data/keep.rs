@@ -139,7 +139,6 @@ fn unseen(draft: &mut Draft<'_>, seen: &Observation) -> Option<Held> {
         draft.record.mapped.retain(|it| it.device_name != device.device_name);
     }
     draft.record.stalled_since = None;
-    draft.record.data_known = true;
     None
 }
 

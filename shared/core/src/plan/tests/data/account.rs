@@ -206,6 +206,21 @@ impl Ec2 {
                 Outcome::Done
             }
             Step::Snapshot(PointRequest::One(request)) => self.snapshot(request, second),
+            Step::Snapshot(PointRequest::Set(set)) => {
+                let one = |volume: &VolumeId| SnapshotRequest {
+                    volume: volume.clone(),
+                    purpose: set.purpose,
+                    key: set.key.clone(),
+                    tags: set.tags.clone(),
+                    description: set.description.clone(),
+                };
+                let taken = set.volumes.iter().map(|volume| self.snapshot(&one(volume), second));
+                let taken = taken.filter_map(|outcome| match outcome {
+                    Outcome::Snapshots(facts) => Some(facts),
+                    _ => None,
+                });
+                Outcome::Snapshots(taken.flatten().collect())
+            }
             Step::RegisterImage(request) => {
                 if self.images.values().any(|it| it.name == request.name) {
                     return failed(Class::NameTaken);

@@ -87,7 +87,7 @@ fn a_snapshot_of_anything_else_is_refused_and_named() {
     node.ec2.slow = true;
     node.ec2.snapshots.get_mut(&pending).unwrap().state = SnapshotState::Pending;
     restore(&mut node, &pending);
-    assert!(message(&node).contains("is not a completed snapshot of our own"), "{}", message(&node));
+    assert!(message(&node).contains("is not complete, or lacks Perennial's tags"), "{}", message(&node));
     node.ec2.snapshots.get_mut(&pending).unwrap().state = SnapshotState::Completed;
     node.later(301);
     node.until(Phase::Running);
