@@ -4,7 +4,7 @@
 //! undone: the next plan looks at the world again and goes on from there.
 
 use crate::failure::{Class, Failure};
-use crate::ids::NodeName;
+use crate::ids::{NodeName, Resource};
 use crate::journal::Entry;
 use crate::limits;
 use crate::names::Purpose;
@@ -251,6 +251,7 @@ fn refusal_code(step: &Step) -> &'static str {
         Step::Adopt { .. } => "adopt-refused",
         Step::Snapshot(_) => "snapshot-refused",
         Step::RegisterImage(_) => "image-refused",
+        Step::Tag { resource: Resource::Volume(_), .. } => "volume-refused",
         Step::SetGroups { .. } | Step::Tag { .. } => "interface-refused",
         Step::Associate { .. } | Step::Disassociate { .. } => "elastic-ip-refused",
         Step::Terminate(_) => "terminate-refused",

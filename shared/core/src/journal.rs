@@ -127,6 +127,9 @@ pub struct Detail {
     /// Seconds spent in each phase since it last ran.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub durations: BTreeMap<Phase, i64>,
+    /// From when on writes are lost, if the operator accepted an older recovery point since the node last ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_since: Option<Timestamp>,
     /// What is wrong with a rejected config: `path: remedy`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -153,6 +156,7 @@ impl OwnEvent {
             volume_ids: roots.chain(data).map(ToString::to_string).collect(),
             eni_id: record.network.as_ref().map(|n| n.eni_id.to_string()),
             durations: record.durations.clone(),
+            lost_since: record.lost_since,
             problems: Vec::new(),
         };
         Self { kind, time: now, detail }

@@ -20,7 +20,7 @@ use crate::config::{DesiredState, Retained};
 use crate::ids::{InterfaceId, Resource};
 use crate::journal::Entry;
 use crate::limits;
-use crate::names::{Names, Purpose, has_key, has_purpose, made_for};
+use crate::names::{Names, Purpose, TAG_DEVICE, has_key, has_purpose, made_for};
 use crate::observation::{
     ImageFacts, InstanceFacts, InterfaceFacts, InterfaceState, Observation, SnapshotFacts, SnapshotState,
     VolumeFacts, VolumeState,
@@ -255,10 +255,15 @@ fn volume(facts: &VolumeFacts, record: &Record, names: &Names<'_>, seen: &Observ
         descends_from(record, cycle)
             && has_purpose(&facts.tags, Purpose::Root)
             && is_one_of(found, |attempt| names.launch(cycle, attempt))
-            && (has_departed(record, facts) || is_captured(facts, cycle, names, seen))
+            && (has_departed(record, facts) || is_captured(facts, record, cycle, names, seen))
     });
     if superseded && found.is_free() {
         return Finding::Adopt(Adoption::Superseded(Superseded::Volume(facts.id.clone())));
+    }
+    let as_data = Superseded::DataVolume(facts.id.clone());
+    if record.departed.contains(&as_data) && found.is_free() {
+        // An answer of EC2 misled: it goes as it would have gone.
+        return Finding::Adopt(Adoption::Superseded(as_data));
     }
     Finding::Report("it is not the root of its node, and what is on it may be nowhere else".to_owned())
 }
@@ -270,15 +275,30 @@ fn has_departed(record: &Record, facts: &VolumeFacts) -> bool {
 
 /// Whether a completed final snapshot of a volume exists: a launch that nobody followed up, or a swap by
 /// hand, leaves a root whose key alone proves nothing about the bytes on it.
-fn is_captured(facts: &VolumeFacts, cycle: u32, names: &Names<'_>, seen: &Observation) -> bool {
+fn is_captured(
+    facts: &VolumeFacts,
+    record: &Record,
+    cycle: u32,
+    names: &Names<'_>,
+    seen: &Observation,
+) -> bool {
     seen.snapshots.values().any(|snapshot| {
         let found = Found::Snapshot(snapshot);
         snapshot.volume == facts.id
+            && !is_of_data(snapshot, record)
             && snapshot.state == SnapshotState::Completed
             && is_final(snapshot, names)
             && found.cycle() == Some(cycle)
             && is_one_of(found, |attempt| names.last(cycle, &facts.id, attempt))
     })
+}
+
+/// Whether a final snapshot says that it was taken of another device than the root's.
+fn is_of_data(snapshot: &SnapshotFacts, record: &Record) -> bool {
+    let root = record.root.as_ref().map(|root| &root.device_name);
+    let root = root.or(record.blueprint.as_ref().map(|blueprint| &blueprint.device_name));
+    let device = snapshot.tags.get(TAG_DEVICE);
+    device.is_some_and(|device| root.is_some_and(|root| root != device))
 }
 
 fn is_final(snapshot: &SnapshotFacts, names: &Names<'_>) -> bool {
@@ -293,7 +313,11 @@ fn snapshot(facts: &SnapshotFacts, record: &Record, names: &Names<'_>) -> Findin
     let of_step = |cycle| {
         is_final(facts, names) && is_one_of(found, |attempt| names.last(cycle, &facts.volume, attempt))
     };
-    of_step_of(found, record, of_step, Superseded::Snapshot(facts.id.clone()))
+    let superseded = match is_of_data(facts, record) {
+        true => Superseded::DataSnapshot(facts.id.clone()),
+        false => Superseded::Snapshot(facts.id.clone()),
+    };
+    of_step_of(found, record, of_step, superseded)
 }
 
 fn image(facts: &ImageFacts, record: &Record, names: &Names<'_>) -> Finding {

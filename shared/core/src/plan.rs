@@ -276,6 +276,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The operator accepted a recovery point of this time: what was written after it is lost.
+    pub(crate) fn lose_since(&mut self, taken: Timestamp) {
+        let taken = crate::names::whole_second(taken);
+        let since = self.record.lost_since.map_or(taken, |since| since.min(taken));
+        self.record.lost_since = Some(since);
+    }
+
     /// A wait of at most `pause`; an earlier appointment stands.
     pub(crate) fn wait(&mut self, pause: SignedDuration, why: impl Into<String>) -> Then {
         self.appoint(pause);

@@ -126,6 +126,10 @@ pub struct Record {
     /// The last value of `restoreFrom` that was used: each is used once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<SnapshotId>,
+    /// When the oldest recovery point was taken that the operator accepted since the node last ran: what was
+    /// written after it is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_since: Option<Timestamp>,
     /// The value of `recycle` that the present launch serves.
     #[serde(default)]
     pub recycled: u32,
@@ -260,6 +264,7 @@ impl Record {
             lost: None,
             restore: None,
             restored: None,
+            lost_since: None,
             recycled: 0,
             rolled: 0,
             launched: false,

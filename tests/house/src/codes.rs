@@ -1,7 +1,7 @@
 //! The codes of `blocked`: those that core can write are those that the runbook explains.
 //!
-//! Decides from the literals in the source: the first argument of `.block(…)` and `.mark(…)`, the `code` of an obstacle,
-//! and everything that `refusal_code` answers.
+//! Decides from the literals in the source: the first argument of `.block(…)` and `.mark(…)`, or what a constant there
+//! stands for, the `code` of an obstacle, and everything that `refusal_code` answers.
 
 use std::collections::BTreeMap;
 
@@ -57,20 +57,24 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_found_in_all_three_forms_and_compared_both_ways() {
+    fn codes_are_found_in_all_forms_and_compared_both_ways() {
         let source = r#"
-            fn f(draft: D) { draft.block("capacity", m); draft.block(o.code, m) }
+            const LEFT: &str = "left-alone";
+            fn f(draft: D) { draft.block("capacity", m); draft.block(o.code, m); draft.mark(LEFT, m) }
             fn g() -> O { O { code: "no-subnet", m } }
             fn refusal_code(s: S) -> &'static str { match s { A => "a-refused", B => "b-refused" } }
             #[cfg(test)] mod tests { fn h() { d.block("not-real", m) } }
         "#;
         let written = written(&[file("shared/core/src/x.rs", source), file("tests/x.rs", source)]);
         let codes: Vec<_> = written.keys().map(String::as_str).collect();
-        assert_eq!(codes, ["a-refused", "b-refused", "capacity", "no-subnet"]);
-        let runbook = file("docs/R.md", "### `capacity`\n### `no-subnet`\n### `a-refused`\n### `gone`\n");
+        assert_eq!(codes, ["a-refused", "b-refused", "capacity", "left-alone", "no-subnet"]);
+        let runbook = file(
+            "docs/R.md",
+            "### `capacity`\n### `no-subnet`\n### `left-alone`\n### `a-refused`\n### `gone`\n",
+        );
         let findings = check(&written, &runbook);
         assert_eq!(findings.len(), 2, "{findings:?}");
-        assert!(findings.iter().any(|f| f.file == "docs/R.md" && f.line == 4));
+        assert!(findings.iter().any(|f| f.file == "docs/R.md" && f.line == 5));
         assert!(findings.iter().any(|f| f.remedy.contains("b-refused")));
     }
 }

@@ -3,6 +3,7 @@
 //! Comments and the insides of strings are no code here, so a rule cannot be broken by being spoken of.
 //! Resolves no names: a path is what stands in the source, with the groups of a `use` spread out.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
@@ -88,8 +89,10 @@ impl Tokens {
         found
     }
 
-    /// The string literals that come first in the arguments of a call of this method.
+    /// The string literals that come first in the arguments of a call of this method, or the constants of this
+    /// source that stand for one there.
     pub fn first_arguments(&self, method: &str) -> Vec<At<String>> {
+        let constants = self.constants();
         let mut found = Vec::new();
         every_level(&self.0, &mut |level| {
             for three in level.windows(3) {
@@ -97,7 +100,27 @@ impl Tokens {
                     && is(dot, '.')
                     && name == method
                 {
-                    found.extend(arguments.stream().into_iter().next().as_ref().and_then(string));
+                    let first = arguments.stream().into_iter().next();
+                    found.extend(first.as_ref().and_then(|first| match first {
+                        TokenTree::Ident(name) => constants.get(&name.to_string()).cloned(),
+                        other => string(other),
+                    }));
+                }
+            }
+        });
+        found
+    }
+
+    /// The string literals that constants stand for, by their names.
+    fn constants(&self) -> BTreeMap<String, At<String>> {
+        let mut found = BTreeMap::new();
+        every_level(&self.0, &mut |level| {
+            for (n, two) in level.windows(2).enumerate() {
+                if let [TokenTree::Ident(word), TokenTree::Ident(name)] = two
+                    && word == "const"
+                {
+                    let value = level[n..].iter().take_while(|token| !is(token, ';')).last();
+                    found.extend(value.and_then(string).map(|value| (name.to_string(), value)));
                 }
             }
         });

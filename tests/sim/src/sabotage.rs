@@ -8,12 +8,17 @@ use std::collections::BTreeMap;
 use perennial_cloud::model as cloud;
 use perennial_core::config::{DesiredState, Retained};
 use perennial_core::group::GroupRecord;
-use perennial_core::names::{TAG_DEPLOYMENT, TAG_LIFE, TAG_NODE};
+use perennial_core::names::{
+    Purpose, TAG_DEPLOYMENT, TAG_KEY, TAG_LIFE, TAG_NODE, TAG_PARTS, TAG_PURPOSE, has_purpose,
+};
 use perennial_core::observation::{
     AddressFacts, InstanceFacts, InstanceState, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
 };
 use perennial_core::phase::Phase;
 use perennial_core::record::{Record, Stored};
+
+/// The device of every root in the simulation.
+const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// Something that is wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +67,17 @@ pub enum Defect {
     AddressFreedEarly,
     /// All members are asked at once to be replaced.
     RolledAtOnce,
+    /// Data volumes are shown neither on their instance nor as attached to anything.
+    DataUnseen,
+    /// A volume that was attached by hand counts as made.
+    AdoptedIsMade,
+    /// Each part of a set counts as a whole recovery point.
+    PartsForgotten,
 }
 
 impl Defect {
     /// Every defect.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::NoClientToken,
         Self::UnconditionalWrite,
         Self::LostWrite,
@@ -89,6 +100,9 @@ impl Defect {
         Self::GroupUnconditional,
         Self::AddressFreedEarly,
         Self::RolledAtOnce,
+        Self::DataUnseen,
+        Self::AdoptedIsMade,
+        Self::PartsForgotten,
     ];
 
     /// The rule that it breaks.
@@ -116,6 +130,9 @@ impl Defect {
             Self::GroupUnconditional => "a group's record is written only over the one it was decided from",
             Self::AddressFreedEarly => "an interface goes only when a successor is to have its address",
             Self::RolledAtOnce => "the members of a group are replaced one at a time",
+            Self::DataUnseen => "a data volume leaves the node only when it is seen elsewhere",
+            Self::AdoptedIsMade => "what was attached by hand is never deleted",
+            Self::PartsForgotten => "a set of snapshots is a recovery point only as a whole",
         }
     }
 
@@ -150,6 +167,7 @@ impl Defect {
                 facts.volumes.iter_mut().for_each(|held| held.delete_on_termination = false);
                 facts.interfaces.iter_mut().for_each(|held| held.delete_on_termination = false);
             }
+            Self::DataUnseen => facts.volumes.retain(|held| held.device == facts.root_device),
             Self::ElasticIpByHearsay => {
                 for held in &mut facts.interfaces {
                     let kept = records.values().filter_map(|record| record.network.as_ref());
@@ -171,6 +189,13 @@ impl Defect {
                 facts.attached_to.clear();
             }
             Self::AnyTagIsOurs => claim(&mut facts.tags, records),
+            Self::DataUnseen if facts.device.as_deref().is_some_and(|it| it != ROOT_DEVICE) => {
+                facts.state = VolumeState::Available;
+                facts.attached_to.clear();
+            }
+            Self::AdoptedIsMade if has_purpose(&facts.tags, Purpose::Adopted) => {
+                facts.tags.insert(TAG_PURPOSE.to_owned(), Purpose::Data.as_str().to_owned());
+            }
             _ => {}
         }
         facts
@@ -185,6 +210,10 @@ impl Defect {
         match self {
             Self::PendingIsCompleted if facts.state == SnapshotState::Pending => {
                 facts.state = SnapshotState::Completed;
+            }
+            // Each with a key of its own.
+            Self::PartsForgotten if facts.tags.remove(TAG_PARTS).is_some() => {
+                facts.tags.insert(TAG_KEY.to_owned(), facts.id.to_string());
             }
             Self::AnyTagIsOurs => claim(&mut facts.tags, records),
             _ => {}

@@ -376,7 +376,8 @@ fn put(run: &mut Run, node: &str) {
 
 /// Stories in which an operator's deed that destroys data runs against the tick that would have mended it in
 /// time: told with one fault at a time, but not with so many that the tick comes too late.
-const RACES: [&str; 3] = [
+const RACES: [&str; 4] = [
+    "data volumes to go with their instance, found by the tick",
     "root swapped by hand",
     "root to go with its instance, found by the tick, then terminated",
     "image changed by taking the root out for one cycle",

@@ -19,7 +19,7 @@ use crate::step::Step;
 
 pub(super) use bring::settle;
 pub(crate) use bring::{made, token_spent};
-pub(super) use keep::{give_up_capture, held, proven, recover, to_capture, to_rest};
+pub(super) use keep::{give_up, give_up_capture, held, proven, recover, to_capture, to_rest};
 
 /// The code of a node whose instance holds a volume that will not come back with it.
 const LEFT_ALONE: &str = "volume-left-alone";
@@ -159,6 +159,8 @@ fn judge_launched(draft: &mut Draft<'_>, volume: &VolumeFacts, device: &str) -> 
     let Some(at) = place else { return add(draft, volume, device) };
     draft.note(format!("{} at {device} was made from the last bytes of the one before", volume.id));
     succeed(draft, at, volume.id.clone());
+    let entry = &mut draft.record.data[at];
+    (entry.shape, entry.zone) = (volume.shape.clone(), volume.zone.clone());
     at
 }
 
@@ -321,7 +323,16 @@ pub(super) fn elsewhere(draft: &mut Draft<'_>, at: usize) -> Then {
         let what = format!("a second read of {}, which is attached to something else", entry.volume_id);
         return draft.poll(what);
     }
-    leave(draft, at, "it is attached to something else")
+    leave_told(draft, at, "it is attached to something else")
+}
+
+/// Lets a volume leave the node that nobody took off it, and tells of it.
+fn leave_told(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
+    let entry = &draft.record.data[at];
+    let message = format!("{} at {} leaves the node: {why}", entry.volume_id, entry.device_name);
+    let remedy = "Its bytes are untouched. To have it back, free it and attach it to the node's instance: it is adopted";
+    draft.mark("volume-left", message, remedy);
+    leave(draft, at, why)
 }
 
 /// A volume turned out to be somebody else's.
@@ -331,6 +342,11 @@ pub(crate) fn not_adopted(draft: &mut Draft<'_>, volume: &VolumeId, why: &str) {
     draft.note(format!("{volume} is left alone: {why}"));
     let (volume_id, device_name) = (entry.volume_id, entry.device_name);
     draft.record.left_alone.push(LeftAlone { volume_id, device_name, why: why.to_owned() });
+}
+
+/// The same, if they are not kept any more; `None` once none is left.
+pub(super) fn let_go_if_off(draft: &mut Draft<'_>) -> Option<Then> {
+    if draft.record.config().persist.data.is_some() { None } else { let_go(draft) }
 }
 
 /// Data volumes are not kept any more: those there are become the operator's.

@@ -11,7 +11,7 @@ use crate::absorb::keep;
 use crate::config::DesiredState;
 use crate::config::addresses::is_reserved;
 use crate::ids::{InterfaceId, Resource, SubnetId};
-use crate::launch::{Obstacle, home, subnets_for};
+use crate::launch::{Home, Obstacle, home, subnets_for};
 use crate::limits;
 use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_GROUP, TAG_NODE, has_purpose};
 use crate::observation::{InterfaceFacts, InterfaceState, Observation, SubnetFacts};
@@ -111,9 +111,13 @@ fn make(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
         .filter(|subnet| home.admits(&subnet.zone))
         .collect();
     if fitting.is_empty() {
-        let message = match wanted {
-            Some(ip) => format!("no subnet of the node holds the address {ip}"),
-            None => "no subnet of the node exists".to_owned(),
+        let message = match (wanted, &home) {
+            (wanted, Home::In(zone)) => {
+                let address = wanted.map_or(String::new(), |ip| format!(" and holds the address {ip}"));
+                format!("no subnet of the node is in {zone}, where its data volumes are{address}")
+            }
+            (Some(ip), _) => format!("no subnet of the node holds the address {ip}"),
+            (None, _) => "no subnet of the node exists".to_owned(),
         };
         let remedy = "correct launch.subnets or persist.network.privateIp".to_owned();
         return Some(obstructed(draft, &Obstacle { code: "no-subnet", message, remedy }));

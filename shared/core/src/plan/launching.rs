@@ -155,6 +155,13 @@ fn quiet(draft: &mut Draft<'_>, now: Timestamp) -> bool {
 
 /// Takes an instance that a launch of this node made as the one of this cycle.
 pub(crate) fn adopt(draft: &mut Draft<'_>, facts: &InstanceFacts) {
+    if draft.record.config().persist.data.is_some() {
+        let devices = draft.record.intent.iter().flat_map(|intent| intent.request.devices.iter());
+        let stores: Vec<String> = devices.filter_map(|it| it.virtual_name.clone()).collect();
+        if !stores.is_empty() {
+            draft.note(format!("{} of {} do not come back: instance stores", stores.join(", "), facts.id));
+        }
+    }
     let key = draft.record.intent.take().map(|i| i.request.token).or_else(|| facts.client_token.clone());
     let heir = draft.descends_from(&facts.image);
     draft.record.instance = Some(Instance {

@@ -88,6 +88,7 @@ pub(super) fn attaching(draft: &mut Draft<'_>, seen: &Observation) -> Result<The
         draft.publish(Kind::NodeRecovered);
     }
     draft.record.durations.clear();
+    draft.record.lost_since = None;
     Ok(Then::Look)
 }
 

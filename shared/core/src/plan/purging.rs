@@ -137,5 +137,6 @@ fn bare(draft: &mut Draft<'_>) -> Result<Then, Illegal> {
     record.superseded.clear();
     record.aside.clear();
     record.durations.clear();
+    record.lost_since = None;
     Ok(Then::Look)
 }

@@ -3,7 +3,7 @@
 //! Only what holds every byte is used by itself. An older recovery point is used at the operator's word
 //! alone, and then everything else is left where it is.
 
-use super::{Draft, Then};
+use super::{Draft, Then, data, resting};
 use crate::config::DesiredState;
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
@@ -163,6 +163,19 @@ pub(super) fn give_up(draft: &mut Draft<'_>, seen: &Observation) -> Result<(), I
         MENDED_BY_HAND.contains(&blocked.code.as_str())
             && draft.now().duration_since(blocked.since) >= limits::QUIET
     });
+    if is_stuck && record.goal == DesiredState::Deallocated && data::give_up(draft) {
+        if draft.record.root.is_some() {
+            draft.lift();
+            draft.record.not_before = None;
+            return Ok(());
+        }
+        draft.signal(
+            Signal::CapturedBare,
+            "the data volumes are kept as they are, and the node is given up",
+        )?;
+        return resting::rest(draft).map(|_| ());
+    }
+    let record = &draft.record;
     let Some(root) = record.root.as_ref().filter(|_| is_stuck) else { return Ok(()) };
     if record.goal == DesiredState::Deallocated && record.phase.after(Signal::DataLost).is_ok() {
         let volume = root.volume_id.clone();
@@ -245,6 +258,7 @@ fn restored(draft: &mut Draft<'_>, snapshot: &SnapshotFacts) -> Result<Then, Ill
     }
     draft.set_all_aside("the operator chose another recovery point");
     draft.record.restored = draft.record.restore.take();
+    draft.lose_since(snapshot.started_at);
     draft.record.lost = None;
     draft.record.descent = draft.record.cycle;
     // The volume may have grown since it was last described: the snapshot knows its own size.

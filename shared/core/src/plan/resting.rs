@@ -86,6 +86,7 @@ pub(super) fn deallocated(draft: &mut Draft<'_>, seen: &Observation) -> Result<T
             return Ok(wait);
         }
         let then = interface::give_up(draft, seen).or_else(|| elastic_ip::take_off(draft, seen));
+        let then = then.or_else(|| data::let_go_if_off(draft));
         if let Some(then) = then.or_else(|| tidy(draft, seen)) {
             return Ok(then);
         }

@@ -1,5 +1,6 @@
 //! What comes next, for the moments in which a wrong answer would cost an instance or a byte.
 
+mod data;
 mod elastic_ip;
 mod ending;
 mod giving_up;

@@ -217,6 +217,9 @@ mod tests {
         assert_eq!(told(&halves), [(880, 1, Worth::Broken), (900, 1, Worth::Broken)]);
         let halves = [both[0].clone(), both[2].clone()];
         assert_eq!(told(&halves), [(880, 1, Worth::Broken), (900, 1, Worth::Broken)]);
+        // However close by their stamps, two of one volume are of two moments.
+        let twice = [of("vol-1", 900), of("vol-1", 890)];
+        assert_eq!(told(&twice), [(890, 1, Worth::Broken), (900, 1, Worth::Broken)]);
         // EC2 may stamp the parts of one moment with seconds that differ.
         assert_eq!(told(&[of("vol-1", 900), of("vol-2", 899)]), [(900, 2, Worth::Complete)]);
     }

@@ -140,6 +140,8 @@ pub(super) fn rotation(_: &Watch, world: &World) -> Option<String> {
             Phase::Running if n > keep + 1 => return Some(format!("{node}: {n} snapshots, not {keep}")),
             // Past its retention and held, it is left as it is.
             Phase::Deallocated if groups::waits_for_its_group(world, record) => {}
+            // What waits for the operator keeps every point there is.
+            Phase::Paused if record.blocked.as_ref().is_some_and(|it| it.code == "data-missing") => {}
             Phase::Paused | Phase::Deallocated if record.image.is_some() => {
                 let is =
                     |tags: &Tags, purpose: &str| of_life(tags, record) && tag(tags, TAG_PURPOSE) == purpose;

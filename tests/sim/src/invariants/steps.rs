@@ -356,7 +356,8 @@ pub(super) fn foreign(watch: &mut Watch, world: &World) -> Option<String> {
     if let Some(id) = watch.foreign.changed(&world.cloud) {
         return Some(format!("{id} is of others, and was deleted or changed"));
     }
-    let adopted = watch.kept.iter().find(|(id, kept)| kept.purpose == "adopted" && !exists(&world.cloud, id));
+    let is_kept = |kept: &Kept| kept.purpose == "adopted" && !kept.doomed;
+    let adopted = watch.kept.iter().find(|(id, kept)| is_kept(kept) && !exists(&world.cloud, id));
     adopted.map(|(id, _)| format!("{id} was adopted, and is gone"))
 }
 

@@ -345,8 +345,7 @@ pub(super) const STORIES: &[Story] = &[
             REATTACHED,
             Until("there is an instance", |run| run.instance(NODE).is_some()),
             Do(super::life::lives_unseen),
-            Until("it is back", |run| run.is_settled(NODE)),
-            BACK,
+            Until("it is back with its data volume", |run| run.is_settled(NODE) && has(run, MAPPED, 4)),
         ],
     },
     Story {

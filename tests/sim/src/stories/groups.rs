@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Act::{self, Do, Minutes, Must, Until};
 use super::Story;
 use super::shared::*;
-use crate::deeds::Shape;
+use crate::deeds::{BY_HAND, Shape};
 use crate::run::Run;
 
 const A: &str = "cass-1";
@@ -94,6 +94,24 @@ pub(super) const STORIES: &[Story] = &[
             Do(|run| run.interrupt(A, true)),
             Until("it runs in its third cycle", |run| runs_in(run, A, 3) && quiet(run)),
             SAME_ADDRESSES,
+        ],
+    },
+    Story {
+        name: "group: a data volume comes along with its member",
+        acts: &[
+            TWO,
+            TWO_RUN,
+            Do(|run| run.edit_group(|item| item["persist"]["data"] = json!({"snapshotEvery": "2m"}))),
+            Do(|run| drop(run.attach_fresh(A, BY_HAND, false))),
+            Until("it is adopted", |run| {
+                let is = |it: perennial_core::record::Record| it.data.iter().any(|it| !it.untagged);
+                run.record(A).is_some_and(is) && quiet(run)
+            }),
+            Do(|run| run.interrupt(A, true)),
+            Until("it runs in its second cycle", |run| runs_in(run, A, 2) && quiet(run)),
+            Must("its data volume is back, and nobody else has one", |run| {
+                run.data_volume(A, BY_HAND).is_some() && run.data_volume(B, BY_HAND).is_none()
+            }),
         ],
     },
     Story {

@@ -3,14 +3,14 @@
 //! A volume that is proven gone is made again from the snapshot that holds every byte of it; an older one is
 //! used at the operator's word alone. Nothing here deletes anything.
 
-use super::{elsewhere, judge_launched, leave, let_go, operators};
+use super::{elsewhere, judge_launched, leave_told, let_go, operators};
 use crate::config::{DataMode, DesiredState};
 use crate::ids::{Resource, SnapshotId, VolumeId};
 use crate::launch::{Device, Home, home};
 use crate::limits;
-use crate::names::{Purpose, TAG_CYCLE, TAG_DEVICE, has_key, has_purpose};
+use crate::names::{Purpose, TAG_CYCLE, TAG_DEPLOYMENT, TAG_DEVICE, has_key, has_purpose};
 use crate::observation::{Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
-use crate::phase::{Illegal, Signal};
+use crate::phase::{Illegal, Phase, Signal};
 use crate::plan::capturing::first_try;
 use crate::plan::ending::Held;
 use crate::plan::recovery::candidates;
@@ -27,6 +27,9 @@ fn needs_points(record: &Record) -> bool {
 /// The data volumes to be captured now: those that always are, and those whose capture was asked for.
 pub(in crate::plan) fn to_capture(record: &Record) -> Vec<usize> {
     let always = needs_points(record);
+    if record.config().persist.data.is_none() {
+        return Vec::new();
+    }
     let is_wanted = |it: &DataVolume| match &it.last {
         Some(last) => last.state != SnapshotState::Completed,
         None => always && it.restore.is_none() && it.available_at.is_some(),
@@ -86,7 +89,7 @@ fn free(draft: &mut Draft<'_>, at: usize, volume: &VolumeFacts) {
     entry.tags = tags;
 }
 
-/// Two volumes for one device: the one that was detached leaves, or else the one noted first.
+/// Two volumes for one device: the one that was detached leaves, or else the one that came last.
 fn doubled(draft: &mut Draft<'_>) -> Option<Then> {
     let data = &draft.record.data;
     let is_doubled = |at: &usize| {
@@ -95,8 +98,8 @@ fn doubled(draft: &mut Draft<'_>) -> Option<Then> {
     };
     let doubled: Vec<usize> = (0..data.len()).filter(is_doubled).collect();
     let detached = doubled.iter().find(|at| data[**at].detached_since.is_some());
-    let at = *detached.or(doubled.first())?;
-    Some(leave(draft, at, "another volume took its device name"))
+    let at = *detached.or(doubled.last())?;
+    Some(leave_told(draft, at, "another volume has its device name"))
 }
 
 /// Finds the volumes of an instance that nobody saw with them, by the key of its launch.
@@ -136,7 +139,6 @@ fn unseen(draft: &mut Draft<'_>, seen: &Observation) -> Option<Held> {
         draft.record.mapped.retain(|it| it.device_name != device.device_name);
     }
     draft.record.stalled_since = None;
-    draft.record.data_known = true;
     None
 }
 
@@ -295,12 +297,11 @@ pub(super) fn missing(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> T
     let mut asked = String::new();
     if let Some(wanted) = draft.record.restore.clone() {
         match seen.snapshots.get(&wanted) {
-            Some(it) if it.own && it.state == SnapshotState::Completed && of_line(it) => {
-                return restored(draft, at, it);
-            }
+            Some(it) if of_line(it) && is_usable(draft, it) => return restored(draft, at, it),
             Some(it) if !of_line(it) => asked = format!(" {wanted} is no snapshot of {id}."),
             Some(_) => {
-                asked = format!(" {wanted}, named by restoreFrom, is not a completed snapshot of our own.")
+                asked =
+                    format!(" {wanted}, named by restoreFrom, is not complete, or lacks Perennial's tags.");
             }
             None if !seen.look.snapshots.contains(&wanted) => return Then::Look,
             None => asked = format!(" {wanted}, named by restoreFrom, does not exist."),
@@ -321,6 +322,14 @@ pub(super) fn missing(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> T
     draft.wait(limits::NEXT_TICK, message)
 }
 
+/// Whether our rights allow a volume to be made from a snapshot now.
+fn is_usable(draft: &Draft<'_>, snapshot: &SnapshotFacts) -> bool {
+    let deployment = snapshot.tags.get(TAG_DEPLOYMENT);
+    snapshot.own
+        && snapshot.state == SnapshotState::Completed
+        && deployment.is_some_and(|it| it == draft.scope.deployment)
+}
+
 /// Uses the recovery point that the operator chose for a data volume. Newer ones stay where they are.
 fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then {
     let lost = draft.now().duration_since(snapshot.started_at).as_mins();
@@ -339,6 +348,7 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     draft.set_data_aside("the operator chose another recovery point");
     draft.record.descent = draft.record.cycle;
     draft.record.restored = draft.record.restore.take();
+    draft.lose_since(snapshot.started_at);
     draft.note(what.clone());
     draft.record.reason = what;
     draft.unblock();
@@ -360,6 +370,23 @@ pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
         })
     };
     draft.record.data.iter().all(|it| it.attached && has_own(&it.volume_id))
+}
+
+/// Leaves the data volumes uncaptured that nothing but a person can get captured; `false` if it is not they that the
+/// node waits for. They are captured if it is wanted back.
+pub(in crate::plan) fn give_up(draft: &mut Draft<'_>) -> bool {
+    let root_is_taken = draft.record.finals.first().is_some_and(|last| last.snapshot_id.is_some());
+    let is_theirs = draft.record.root.is_none() || root_is_taken;
+    if draft.record.phase != Phase::Capturing || !is_theirs {
+        return false;
+    }
+    for at in to_capture(&draft.record) {
+        let entry = &mut draft.record.data[at];
+        (entry.last, entry.available_at) = (None, None);
+        let id = entry.volume_id.clone();
+        draft.note(format!("{id} is kept as it is: it cannot be captured now, and the node is given up"));
+    }
+    true
 }
 
 /// Gives up on capturing a volume that is gone: what it is brought back from is decided before the launch.
