@@ -51,10 +51,10 @@ async fn shared_and_detached(account: &Account) {
             let without = |it: &&Value| {
                 it["operation"] == "CreateSnapshots" && it["status"] == 200 && speaks_of(it, &shared)
             };
-            let call = calls.iter().find(without)?;
+            let call = calls.iter().rev().find(without)?;
             let mut snapshots = account.snapshots(estate.tale.node).await;
             snapshots.retain(|it| speaks_of(call, &it.tags["perennial:key"]));
-            (!snapshots.is_empty()).then_some(snapshots)
+            Some(snapshots).filter(|it| !it.is_empty())
         })
         .await;
     let of: Vec<&str> = set.iter().map(|it| it.volume.as_str()).collect();
