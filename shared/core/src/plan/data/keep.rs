@@ -31,7 +31,8 @@ pub(in crate::plan) fn to_capture(record: &Record) -> Vec<usize> {
         return Vec::new();
     }
     let is_wanted = |it: &DataVolume| match &it.last {
-        Some(last) => last.state != SnapshotState::Completed,
+        // Of a volume that is attached again soon, a snapshot that was wanted for a rest is needed no longer.
+        Some(last) => last.state != SnapshotState::Completed && (always || it.moves),
         None => always && it.restore.is_none() && it.available_at.is_some(),
     };
     let entries = record.data.iter().enumerate().filter(|(_, it)| is_wanted(it));
@@ -194,6 +195,7 @@ fn prepare(draft: &mut Draft<'_>, seen: &Observation) -> Result<(Option<Then>, O
     if draft.record.config().persist.data.is_none() {
         return Ok((let_go(draft), None));
     }
+    draft.record.data_known |= !draft.record.data.is_empty();
     let home = home(&draft.record, seen);
     let (mut to_capture, mut lost) = (Vec::new(), None);
     for at in 0..draft.record.data.len() {
@@ -211,6 +213,7 @@ fn prepare(draft: &mut Draft<'_>, seen: &Observation) -> Result<(Option<Then>, O
     for at in to_capture {
         let entry = &mut draft.record.data[at];
         entry.last.get_or_insert(first_try(entry.volume_id.clone()));
+        entry.moves = true;
     }
     let why = match &home {
         Home::Left(zone) => format!("the node moves out of {zone}"),
@@ -233,16 +236,18 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
     if let Some(volume) = found.filter(|it| it.state == VolumeState::Available) {
         free(draft, at, volume);
     }
+    if found.is_some_and(|it| it.state == VolumeState::InUse) {
+        return Standing::Next(elsewhere(draft, at));
+    }
     let moves = found.is_some_and(|volume| !home.is_in(&volume.zone));
     let wants_point = needs_points(&draft.record) || moves;
     let entry = &mut draft.record.data[at];
-    if entry.point().is_some() && (wants_point || found.is_none()) {
+    if entry.point().is_some() && wants_point {
         return Standing::Ready;
     }
     match found.map(|volume| volume.state) {
         Some(VolumeState::Available) if wants_point => Standing::Capture,
         Some(VolumeState::Available) => Standing::Ready,
-        Some(VolumeState::InUse) => Standing::Next(elsewhere(draft, at)),
         Some(_) => Standing::Next(draft.wait(limits::NEXT_TICK, format!("{id} to be available"))),
         None => {
             let since = *entry.missing_since.get_or_insert(now);
@@ -250,9 +255,17 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
                 let what = format!("a read that shows the data volume {id}");
                 return Standing::Next(draft.wait(limits::NEXT_TICK, what));
             }
-            Standing::Lost
+            if entry.point().is_some() { Standing::Ready } else { Standing::Lost }
         }
     }
+}
+
+/// Lets go of what something else holds now, of a node that is given up; `None` if nothing does.
+pub(in crate::plan) fn given_away(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    let is_held =
+        |it: &DataVolume| seen.volumes.get(&it.volume_id).is_some_and(|it| it.state == VolumeState::InUse);
+    let at = draft.record.data.iter().position(is_held)?;
+    Some(elsewhere(draft, at))
 }
 
 /// Judges the snapshot that a volume is to be made from: one that is gone for good is forgotten. `None` once
