@@ -343,8 +343,9 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     Then::Look
 }
 
-/// Whether every data volume has a complete snapshot of its own that proves what came before it needless.
-pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
+/// Whether a complete snapshot of the present volume of its line proves something superseded needless; whether all
+/// present ones have one, where it is of no line.
+pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> bool {
     let names = draft.names();
     let has_own = |volume: &VolumeId| {
         seen.snapshots.values().any(|it| {
@@ -357,7 +358,18 @@ pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
                 && Purpose::SNAPSHOTS.iter().any(|purpose| has_purpose(&it.tags, *purpose))
         })
     };
-    draft.record.data.iter().all(|it| it.attached && has_own(&it.volume_id))
+    let is_of = |it: &&DataVolume| match needless {
+        Superseded::DataVolume(id) => it.former.contains(id),
+        Superseded::DataSnapshot(id) => {
+            seen.snapshots.get(id).is_some_and(|last| it.descends_from(&last.volume))
+        }
+        Superseded::Volume(_) | Superseded::Image(_) | Superseded::Snapshot(_) => false,
+    };
+    let is_good = |it: &DataVolume| it.attached && has_own(&it.volume_id);
+    match draft.record.data.iter().find(is_of) {
+        Some(line) => is_good(line),
+        None => draft.record.data.iter().all(is_good),
+    }
 }
 
 /// Leaves the data volumes uncaptured that nothing but a person can get captured; `false` if it is not they that the
