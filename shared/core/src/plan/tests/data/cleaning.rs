@@ -67,10 +67,11 @@ fn root_and_data_volumes_are_proven_each_by_a_snapshot_of_its_own() {
 fn a_volume_that_cannot_be_attached_keeps_nothing_of_the_others() {
     let mut node = second_cycle(SNAPSHOT);
     let id = node.volume("/dev/sdg");
+    // A snapshot of it is there; it is not on the instance.
+    node.secure();
     node.ec2.detach_by_hand(&id);
     let entry = node.record.data.iter_mut().find(|it| it.volume_id == id).unwrap();
     (entry.attached, entry.device_name) = (false, "xvda".into());
-    node.secure();
     node.ec2.healthy = true;
     node.ticks(10);
     assert_eq!(of_data(&node), (1, 0), "its own final snapshot stays: {}", node.story());
