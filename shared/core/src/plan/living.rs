@@ -266,9 +266,10 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     if draft.record.needless().is_empty() {
         return Then::Look;
     }
-    let (root, data) = (proven(draft, seen), seen.checks_passed && data::proven(draft, seen));
+    let root = proven(draft, seen);
+    let data = |it: &Superseded| seen.checks_passed && data::proven(draft, seen, it);
     let mut needless = draft.record.needless();
-    needless.retain(|it| if it.is_data() { data } else { root });
+    needless.retain(|it| if it.is_data() { data(it) } else { root });
     if needless.is_empty() {
         let why =
             "both status checks and completed snapshots of what is kept now, before anything older goes";

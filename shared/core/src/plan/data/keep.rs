@@ -15,7 +15,7 @@ use crate::plan::capturing::first_try;
 use crate::plan::ending::Held;
 use crate::plan::recovery::candidates;
 use crate::plan::{Draft, Then};
-use crate::record::{DataVolume, FinalSnapshot, Record};
+use crate::record::{DataVolume, FinalSnapshot, Record, Superseded};
 
 /// Whether data volumes are captured whenever their instance ends: the next one gets others in their place,
 /// or none for now.
@@ -368,9 +368,10 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     Then::Look
 }
 
-/// Whether every data volume has a complete snapshot of its own, taken in this very cycle: the volume may be the
-/// same as before, and its older snapshots hold less than what they would prove needless.
-pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
+/// Whether a complete snapshot of the present volume of its line proves something superseded needless; whether all
+/// present ones have one, where it is of no line. It must be of this very cycle: the volume may be the same as
+/// before, and its older snapshots hold less than what they would prove needless.
+pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> bool {
     let (names, cycle) = (draft.names(), draft.record.cycle.to_string());
     let has_own = |volume: &VolumeId| {
         seen.snapshots.values().any(|it| {
@@ -382,7 +383,18 @@ pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
                 && Purpose::ROTATED.iter().any(|purpose| has_purpose(&it.tags, *purpose))
         })
     };
-    draft.record.data.iter().all(|it| it.attached && has_own(&it.volume_id))
+    let is_of = |it: &&DataVolume| match needless {
+        Superseded::DataVolume(id) => it.former.contains(id),
+        Superseded::DataSnapshot(id) => {
+            seen.snapshots.get(id).is_some_and(|last| it.descends_from(&last.volume))
+        }
+        Superseded::Volume(_) | Superseded::Image(_) | Superseded::Snapshot(_) => false,
+    };
+    let is_good = |it: &DataVolume| it.attached && has_own(&it.volume_id);
+    match draft.record.data.iter().find(is_of) {
+        Some(line) => is_good(line),
+        None => draft.record.data.iter().all(is_good),
+    }
 }
 
 /// Leaves the data volumes uncaptured that nothing but a person can get captured; `false` if it is not they that the
