@@ -340,6 +340,13 @@ impl Account {
         self.tagged("DescribeVolumes", "volumeSet", node, false).await.iter().map(Volume::read).collect()
     }
 
+    /// One volume, whoever's it is; none if it does not exist.
+    pub async fn volume(&self, id: &str) -> Option<Volume> {
+        let answer =
+            self.ec2("DescribeVolumes", &[("Filter.1.Name", "volume-id"), ("Filter.1.Value.1", id)]).await;
+        items(&answer["volumeSet"]).iter().map(Volume::read).next()
+    }
+
     /// The snapshots of a node, oldest first.
     pub async fn snapshots(&self, node: &str) -> Vec<Snapshot> {
         let found = self.tagged("DescribeSnapshots", "snapshotSet", node, true).await;

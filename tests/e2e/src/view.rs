@@ -29,8 +29,23 @@ pub struct Instance {
     pub interface: String,
     /// `DeleteOnTermination` of the interface.
     pub interface_deleted: bool,
+    /// Its Availability Zone.
+    pub zone: String,
+    /// The volumes beside its root, by device name.
+    pub disks: BTreeMap<String, Disk>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+/// A volume on an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The volume.
+    pub volume: String,
+    /// `attaching`, `attached` …
+    pub state: String,
+    /// `DeleteOnTermination`.
+    pub deleted: bool,
 }
 
 /// A volume.
@@ -40,6 +55,12 @@ pub struct Volume {
     pub id: String,
     /// `available`, `in-use` …
     pub state: String,
+    /// What it is like: size, type, operations and MiB a second, whether it is encrypted; as AWS writes it.
+    pub shape: [String; 5],
+    /// Its Availability Zone.
+    pub zone: String,
+    /// The snapshot it was made from.
+    pub source: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -108,10 +129,10 @@ fn tags(value: &Value) -> BTreeMap<String, String> {
 
 impl Instance {
     pub(crate) fn read(value: &Value) -> Instance {
-        let root = items(&value["blockDeviceMapping"])
+        let (roots, disks): (Vec<&Value>, Vec<&Value>) = items(&value["blockDeviceMapping"])
             .iter()
-            .find(|device| device["deviceName"] == value["rootDeviceName"])
-            .map_or(&Value::Null, |device| &device["ebs"]);
+            .partition(|device| device["deviceName"] == value["rootDeviceName"]);
+        let root = roots.first().map_or(&Value::Null, |device| &device["ebs"]);
         let interface = items(&value["networkInterfaceSet"]).first().unwrap_or(&Value::Null);
         Instance {
             id: text(&value["instanceId"]),
@@ -124,6 +145,8 @@ impl Instance {
             root_deleted: root["deleteOnTermination"] == "true",
             interface: text(&interface["networkInterfaceId"]),
             interface_deleted: interface["attachment"]["deleteOnTermination"] == "true",
+            zone: text(&value["placement"]["availabilityZone"]),
+            disks: disks.into_iter().map(|it| (text(&it["deviceName"]), Disk::read(&it["ebs"]))).collect(),
             tags: tags(value),
         }
     }
@@ -135,9 +158,26 @@ impl Instance {
     }
 }
 
+impl Disk {
+    fn read(value: &Value) -> Disk {
+        Disk {
+            volume: text(&value["volumeId"]),
+            state: text(&value["status"]),
+            deleted: value["deleteOnTermination"] == "true",
+        }
+    }
+}
+
 impl Volume {
     pub(crate) fn read(value: &Value) -> Volume {
-        Volume { id: text(&value["volumeId"]), state: text(&value["status"]), tags: tags(value) }
+        Volume {
+            id: text(&value["volumeId"]),
+            state: text(&value["status"]),
+            shape: ["size", "volumeType", "iops", "throughput", "encrypted"].map(|part| text(&value[part])),
+            zone: text(&value["availabilityZone"]),
+            source: text(&value["snapshotId"]),
+            tags: tags(value),
+        }
     }
 }
 

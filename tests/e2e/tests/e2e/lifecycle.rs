@@ -1,13 +1,12 @@
 //! The life of a node by edits of its item, told three times: undisturbed, with every event and stream record lost,
 //! and with functions that die after effects they never heard of. The end is the same.
 
-use std::collections::BTreeSet;
-
 use perennial_e2e::{Account, Setup};
 use serde_json::{Value, json};
 
 use crate::support::{launches_for, running, speaks_of, ticks_pass};
 use crate::tale::Tale;
+use crate::traps;
 
 /// Retention at its shortest, one hour, passes in half a minute.
 const SETUP: Setup = Setup { speed: 120.0, functions: true };
@@ -262,54 +261,7 @@ async fn with_every_event_and_stream_record_lost_each_edit_does_the_same() {
 async fn with_functions_that_die_after_an_effect_each_edit_does_the_same() {
     let account = Account::start(SETUP).await;
     let cast = Cast::begin(&account).await;
-    for function in FUNCTIONS {
-        // In the middle of its next invocation, if it is idle: after the first effect.
-        account.control("POST", "kill", &json!({"function": function}));
-    }
-    for (service, operation) in TRAPS {
-        let trap = json!([{"service": service, "operation": operation, "when": "timeout"}]);
-        account.control("POST", "faults", &trap);
-    }
-    tokio::select! {
-        () = reap(&account) => unreachable!("it never ends by itself"),
-        () = cast.play() => {}
-    }
-    let killed = account.invocations();
-    let killed: Vec<&Value> = killed.iter().filter(|it| it["outcome"] == "killed").collect();
-    let functions: BTreeSet<&str> = killed.iter().filter_map(|it| it["function"].as_str()).collect();
-    assert_eq!(functions, BTreeSet::from(FUNCTIONS), "each has died");
-    let calls = account.calls(0);
-    let unheard = calls.iter().filter(|it| it["status"] == 0).filter_map(|it| it["operation"].as_str());
-    let unheard: BTreeSet<&str> = unheard.collect();
-    let spared: Vec<&str> =
-        TRAPS.map(|(_, operation)| operation).into_iter().filter(|it| !unheard.contains(it)).collect();
-    assert!(spared.is_empty(), "each step was died of: {spared:?}");
-    assert!(killed.len() >= TRAPS.len(), "{killed:#?}");
-}
-
-/// Kills whoever hangs in the call of a trap, whose effect has come about.
-async fn reap(account: &Account) {
-    let mut seen = account.last_call();
-    let mut sprung = BTreeSet::new();
-    loop {
-        let hung = account
-            .until("somebody hangs in a call", async || {
-                let calls = account.calls(seen);
-                seen = calls.last().and_then(|call| call["seq"].as_u64()).unwrap_or(seen);
-                let hung: Vec<Value> = calls.into_iter().filter(|call| call["status"] == 0).collect();
-                (!hung.is_empty()).then_some(hung)
-            })
-            .await;
-        for call in hung {
-            let Some(trap) = TRAPS.into_iter().find(|(_, operation)| call["operation"] == *operation) else {
-                continue;
-            };
-            if sprung.insert(trap) {
-                account.control("POST", "kill", &json!({"function": call["function"]}));
-            }
-        }
-        if sprung.len() == TRAPS.len() {
-            std::future::pending::<()>().await;
-        }
-    }
+    traps::lay(&account, &FUNCTIONS, &TRAPS);
+    traps::amid(&account, &TRAPS, cast.play()).await;
+    traps::assert_sprung(&account, &FUNCTIONS, &TRAPS);
 }

@@ -5,11 +5,15 @@ mod capacity;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod data;
+#[cfg(test)]
 mod deployment;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
 mod ended;
+#[cfg(test)]
+mod estate;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -21,6 +25,8 @@ mod killed;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod moved;
+#[cfg(test)]
 mod odd;
 #[cfg(test)]
 mod recovery;
@@ -30,3 +36,5 @@ mod ring;
 mod support;
 #[cfg(test)]
 mod tale;
+#[cfg(test)]
+mod traps;
