@@ -81,6 +81,7 @@ fn not_ours(draft: &mut Draft<'_>, step: &Step, why: &str) {
             draft.unblock();
         }
         Step::Adopt { volume, .. } => data::not_adopted(draft, volume, why),
+        Step::Tag { resource: Resource::Volume(volume), .. } => data::not_tagged(draft, volume, why),
         // The next look by tags leaves it out.
         Step::Prune(_) | Step::Purge(_) | Step::HandOver(_) | Step::Tag { .. } => {
             draft.note(format!("{} was not done: {why}", step.name()));
@@ -172,6 +173,11 @@ fn failed(draft: &mut Draft<'_>, step: &Step, failure: &Failure) {
             data::handed_over(draft, resource);
         }
         Step::Associate { .. } | Step::Disassociate { .. } => address_failed(draft, step, failure),
+        Step::Tag { resource: Resource::Volume(volume), .. }
+            if matches!(failure.class, Class::Terminal | Class::Quota) =>
+        {
+            data::not_tagged(draft, volume, &failure.to_string());
+        }
         Step::CreateVolume(request) if matches!(failure.class, Class::TokenMismatch | Class::TokenSpent) => {
             draft.note(format!("{failure}: another token is used"));
             data::token_spent(draft, &request.device);

@@ -134,6 +134,9 @@ pub const FORMER_VOLUMES_KEPT: usize = 16;
 /// An attachment that takes longer than this hangs: EC2 does not end it by itself (EBS User Guide, *Troubleshoot
 /// volume attachment*).
 pub const ATTACHES_WITHIN: SignedDuration = secs(10 * 60);
+/// So many new volumes of an instance are judged in one write: each is some lines, and one write takes 100 items
+/// (DynamoDB, `TransactWriteItems`).
+pub const VOLUMES_JUDGED_AT_ONCE: usize = 8;
 /// How often the orphan pass goes through everything that carries our tags: it reads the whole deployment.
 pub const ORPHANS_EVERY: SignedDuration = secs(60 * 60);
 /// What is not explained by a record that was written this shortly before may be so by what it was written

@@ -88,6 +88,11 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Puts our tags on a volume that nobody has put any on.
     async fn adopt(&self, volume: &VolumeId, tags: &Tags, names: &Names<'_>) -> Reply<Outcome> {
         let resource = Resource::Volume(volume.clone());
+        if let Some(owner) = self.store.owner(volume.as_str()).await?
+            && owner != *names.node
+        {
+            return Ok(Outcome::NotOurs(format!("the record of the node {owner} names it")));
+        }
         match self.tags_of(&resource).await? {
             Some(now) if names.owns(&now) => Ok(Outcome::Done),
             Some(now) if now.keys().any(|key| key.starts_with(TAG_PREFIX)) => {

@@ -154,8 +154,8 @@ struct Kept {
     node: String,
     life: String,
     purpose: String,
-    /// Whether it is of a data volume.
-    is_data: bool,
+    /// What of the node it is of.
+    part: steps::Part,
     /// Whether it goes with its instance, or holds nothing.
     doomed: bool,
 }
@@ -171,9 +171,8 @@ pub struct Watch {
     known: BTreeMap<String, String>,
     /// What the operator deleted and may only be gone later, such as a pending snapshot.
     taken: BTreeSet<String>,
-    /// Nodes whose instance, with root or data (`true`), was proven good at the last look: within one invocation
-    /// much can happen.
-    proven: BTreeSet<(String, bool)>,
+    /// What each node's instance was proven good for at the last look: within one invocation much can happen.
+    proven: BTreeSet<(String, steps::Part)>,
     /// Nodes whose last bytes the operator destroyed.
     lost: BTreeSet<String>,
     /// Nodes whose root the operator lets go with its instance.

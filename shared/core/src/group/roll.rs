@@ -8,7 +8,7 @@ use super::plan::Draft;
 use crate::config::is_refused;
 use crate::ids::NodeName;
 use crate::phase::Phase;
-use crate::plan::elastic_ip;
+use crate::plan::{data, elastic_ip};
 
 /// How far the replacement of all members is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,9 @@ fn health(draft: &Draft<'_>, member: &Member) -> Health {
         return Health::Blocked("config-rejected".to_owned());
     }
     let Some(record) = draft.record_of(member) else { return Health::Busy };
-    // A missing Elastic IP address keeps nothing back.
-    if let Some(blocked) = record.blocked.as_ref().filter(|it| !elastic_ip::is_mark(&it.code)) {
+    // A missing Elastic IP address keeps nothing back, nor does a volume that does not come along.
+    let is_mark = |code: &str| elastic_ip::is_mark(code) || data::is_telling(code);
+    if let Some(blocked) = record.blocked.as_ref().filter(|it| !is_mark(&it.code)) {
         return Health::Blocked(blocked.code.clone());
     }
     if record.config().suspend {

@@ -19,10 +19,13 @@ use crate::step::Step;
 
 pub(super) use bring::settle;
 pub(crate) use bring::{made, token_spent};
-pub(super) use keep::{give_up, give_up_capture, held, proven, recover, to_capture, to_rest};
+pub(super) use keep::{give_up, give_up_capture, given_away, held, proven, recover, to_capture, to_rest};
 
 /// The code of a node whose instance holds a volume that will not come back with it.
 const LEFT_ALONE: &str = "volume-left-alone";
+
+/// The code of a node that a volume left though nobody took it off.
+const LEFT: &str = "volume-left";
 
 /// Whether this block only says that a volume does not come back with the node, and still has to.
 pub(super) fn is_mark(record: &Record, code: &str) -> bool {
@@ -58,25 +61,8 @@ pub(super) fn note(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFa
     if draft.record.sighted.iter().any(|it| !seen.look.volumes.contains(&it.volume_id)) {
         return Some(Then::Look);
     }
-    let (mut unread, mut judged) = (None, false);
-    for sighted in std::mem::take(&mut draft.record.sighted) {
-        match seen.volumes.get(&sighted.volume_id) {
-            Some(volume) => {
-                judge(draft, facts, volume, sighted);
-                judged = true;
-            }
-            None => {
-                unread = Some(sighted.volume_id.clone());
-                draft.record.sighted.push(sighted);
-            }
-        }
-    }
-    if judged {
-        // What has just become known is to be secured before anything else is done.
-        return Some(Then::Look);
-    }
-    if let Some(volume) = unread {
-        return Some(draft.poll(format!("a read that shows the volume {volume}")));
+    if let Some(then) = judge_sighted(draft, seen, facts) {
+        return Some(then);
     }
     let is_shown = |device: &str| others(facts).any(|it| it.device == device);
     draft.record.mapped.retain(|device| !is_shown(&device.device_name));
@@ -92,8 +78,45 @@ pub(super) fn note(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFa
     None
 }
 
+/// Judges the volumes that were sighted; `None` once none is left.
+fn judge_sighted(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts) -> Option<Then> {
+    let (mut unread, mut judged) = (None, 0);
+    for sighted in std::mem::take(&mut draft.record.sighted) {
+        let volume = seen.volumes.get(&sighted.volume_id);
+        // What the launch made carries its tags from the first moment on, whatever a read says.
+        let is_made = draft.record.mapped.iter().any(|it| it.device_name == sighted.device_name);
+        let is_bare = |it: &VolumeFacts| is_made && !it.tags.keys().any(|key| key.starts_with(TAG_PREFIX));
+        match volume.filter(|it| judged < limits::VOLUMES_JUDGED_AT_ONCE && !is_bare(it)) {
+            Some(volume) => {
+                judge(draft, facts, volume, sighted);
+                judged += 1;
+            }
+            None => {
+                unread = Some(sighted.volume_id.clone());
+                draft.record.sighted.push(sighted);
+            }
+        }
+    }
+    match unread {
+        // What has just become known is to be secured before anything else is done.
+        None => (judged > 0).then_some(Then::Look),
+        Some(volume) if judged == 0 && draft.is_stalled(limits::QUIET) => {
+            let unread = std::mem::take(&mut draft.record.sighted);
+            draft.note(format!("{volume} is left alone: ten minutes of reads do not tell what it is"));
+            draft.record.left_alone.extend(unread.into_iter().map(|it| LeftAlone {
+                volume_id: it.volume_id,
+                device_name: it.device_name,
+                why: "EC2 does not tell what it is".to_owned(),
+            }));
+            Some(Then::Look)
+        }
+        Some(volume) => Some(draft.poll(format!("a read that shows the volume {volume}"))),
+    }
+}
+
 /// Takes in which known volumes are there, and which unknown ones.
 fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
+    let now = draft.now();
     let record = &mut draft.record;
     record.sighted.retain(|it| shown(facts, &it.volume_id).is_some());
     record.left_alone.retain(|it| shown(facts, &it.volume_id).is_some());
@@ -111,13 +134,17 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
             record.sighted.push(Sighted { volume_id: id.clone(), device_name: volume.device.clone() });
         }
     }
+    for known in record.data.iter_mut().filter(|it| it.attached && shown(facts, &it.volume_id).is_none()) {
+        // Whatever comes next, the end of the instance included: what took its place counts.
+        known.detached_since.get_or_insert(now);
+    }
     record.superseded.extend(superseded);
 }
 
 /// The snapshot of a volume's last bytes holds them no longer, once the volume is attached again; nor does an older
 /// one stand for them, or a final snapshot that was started before it is free once more.
 fn outdate(known: &mut DataVolume) -> Option<Superseded> {
-    (known.restore, known.available_at) = (None, None);
+    (known.restore, known.available_at, known.moves) = (None, None, false);
     let last = known.last.take()?;
     last.snapshot_id.or(last.failed).map(Superseded::DataSnapshot)
 }
@@ -196,6 +223,7 @@ fn known(volume: &VolumeFacts, device_name: String) -> DataVolume {
         restore: None,
         made: None,
         attempts: 0,
+        moves: false,
         former: Vec::new(),
     }
 }
@@ -224,6 +252,24 @@ fn owner(draft: &Draft<'_>, tags: &Tags) -> Option<String> {
         (_, Some(node)) => Some(format!("it belongs to another life of {node}")),
         (_, None) => ours.next().map(|key| format!("it carries the tag {key}")),
     }
+}
+
+/// A volume cannot be given the operator's tags of the one before: nothing waits for them.
+pub(crate) fn not_tagged(draft: &mut Draft<'_>, volume: &VolumeId, why: &str) {
+    draft.note(format!("{volume} lacks tags of the one before: {why}"));
+    for entry in draft.record.data.iter_mut().filter(|it| it.volume_id == *volume) {
+        entry.tags.clear();
+    }
+}
+
+/// Whether a kept volume cannot be attached, since the root is at its device name.
+pub(super) fn is_collided(record: &Record, volume: &VolumeId) -> bool {
+    collisions(record).any(|it| it.volume_id == *volume)
+}
+
+/// Whether this block only tells of volumes that do not come along.
+pub(crate) fn is_telling(code: &str) -> bool {
+    code == LEFT_ALONE || code == LEFT
 }
 
 /// Puts a volume in the place of the one whose last bytes it was made from.
@@ -276,7 +322,7 @@ pub(super) fn leaving(draft: &mut Draft<'_>, seen: &Observation, facts: &Instanc
         }
         let since = *entry.detached_since.get_or_insert(now);
         let id = entry.volume_id.clone();
-        if since == now || !seen.look.volumes.contains(&id) {
+        if now.duration_since(since) < limits::RETRY_SOON || !seen.look.volumes.contains(&id) {
             waits = Some(format!("a second read that shows whether {id} was detached"));
             continue;
         }
@@ -317,6 +363,9 @@ fn leave(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
 /// shows the instance that ended last.
 pub(super) fn elsewhere(draft: &mut Draft<'_>, at: usize) -> Then {
     let now = draft.now();
+    // Whoever holds it may write to it.
+    let outdated = outdate(&mut draft.record.data[at]);
+    draft.record.superseded.extend(outdated);
     let entry = &mut draft.record.data[at];
     let since = *entry.detached_since.get_or_insert(now);
     if now.duration_since(since) < limits::NEXT_TICK {
@@ -331,7 +380,7 @@ fn leave_told(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
     let entry = &draft.record.data[at];
     let message = format!("{} at {} leaves the node: {why}", entry.volume_id, entry.device_name);
     let remedy = "Its bytes are untouched. To have it back, free it and attach it to the node's instance: it is adopted";
-    draft.mark("volume-left", message, remedy);
+    draft.mark(LEFT, message, remedy);
     leave(draft, at, why)
 }
 
@@ -354,7 +403,8 @@ fn let_go(draft: &mut Draft<'_>) -> Option<Then> {
     draft.record.sighted.clear();
     draft.record.left_alone.clear();
     draft.record.mapped.clear();
-    draft.record.data_known = false;
+    // As long as one is left, no blank volume may take its place.
+    draft.record.data_known = !draft.record.data.is_empty();
     (!draft.record.data.is_empty()).then(|| leave(draft, 0, "data persistence is off"))
 }
 

@@ -266,9 +266,10 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
     if draft.record.needless().is_empty() {
         return Then::Look;
     }
-    let (root, data) = (proven(draft, seen), seen.checks_passed && data::proven(draft, seen));
+    let root = proven(draft, seen);
+    let data = |it: &Superseded| seen.checks_passed && data::proven(draft, seen, it);
     let mut needless = draft.record.needless();
-    needless.retain(|it| if it.is_data() { data } else { root });
+    needless.retain(|it| if it.is_data() { data(it) } else { root });
     if needless.is_empty() {
         let why =
             "both status checks and completed snapshots of what is kept now, before anything older goes";
@@ -373,7 +374,7 @@ fn warning(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<PointRequest>
     let notice = draft.record.notice.as_mut().filter(|n| !n.snapshot_tried)?;
     notice.snapshot_tried = true;
     let record = &draft.record;
-    let secured: Vec<(VolumeId, String)> = secured(record, facts).collect();
+    let secured: Vec<(VolumeId, String)> = secured(record).collect();
     let (first, _) = secured.first()?;
     let (names, purpose) = (draft.names(), Purpose::Warning);
     let key = names.warning(record.cycle, first);
@@ -393,12 +394,12 @@ fn warning(draft: &mut Draft<'_>, facts: &InstanceFacts) -> Option<PointRequest>
     }
 }
 
-/// The kept volumes that an instance holds and that our rights reach, with their device names; the root first.
-fn secured(record: &Record, facts: &InstanceFacts) -> impl Iterator<Item = (VolumeId, String)> {
+/// The kept volumes that make a recovery point and that our rights reach, with their device names; the root first.
+/// Without one that is not there it would be none.
+fn secured(record: &Record) -> impl Iterator<Item = (VolumeId, String)> {
     let root = record.root.iter().filter(|_| record.config().persist.root.is_some());
     let root = root.map(|root| (root.volume_id.clone(), root.device_name.clone()));
-    let is_held = |id: &VolumeId| facts.volumes.iter().any(|held| held.volume == *id && !held.attaching);
-    let data = record.data.iter().filter(move |it| !it.untagged && is_held(&it.volume_id));
+    let data = record.data.iter().filter(|it| !it.untagged && !data::is_collided(record, &it.volume_id));
     root.chain(data.map(|it| (it.volume_id.clone(), it.device_name.clone())))
 }
 

@@ -7,6 +7,7 @@ use super::{Draft, Then, data, resting};
 use crate::config::DesiredState;
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
+use crate::names::TAG_PARTS;
 use crate::observation::{ImageState, Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
 use crate::phase::{Illegal, Signal};
 use crate::record::{Blueprint, FinalSnapshot, Lost, NodeImage, Root, Superseded};
@@ -220,7 +221,11 @@ fn lost_root(draft: &mut Draft<'_>, seen: &Observation, lost: &Lost) -> Result<T
     let message = format!(
         "the root volume {} does not exist any more, and no snapshot holds every byte of it.{asked} Older ones: {}",
         lost.volume_id,
-        candidates(draft, seen, |it| !draft.record.data.iter().any(|data| data.descends_from(&it.volume)))
+        candidates(draft, seen, |it| {
+            // A part of a set says no device: only of the lost volume itself is it known to be of the root.
+            let is_known = !it.tags.contains_key(TAG_PARTS) || it.volume == lost.volume_id;
+            is_known && !draft.record.data.iter().any(|data| data.descends_from(&it.volume))
+        })
     );
     let remedy = "Nothing older is used by itself and nothing is deleted. To accept the loss, set restoreFrom to one of \
                   these snapshots (if it already is, take it out first); to give the node up, set desiredState to \

@@ -86,12 +86,15 @@ pub(super) fn deallocated(draft: &mut Draft<'_>, seen: &Observation) -> Result<T
             return Ok(wait);
         }
         let then = interface::give_up(draft, seen).or_else(|| elastic_ip::take_off(draft, seen));
-        let then = then.or_else(|| data::let_go_if_off(draft));
+        let then = then.or_else(|| data::let_go_if_off(draft)).or_else(|| data::given_away(draft, seen));
         if let Some(then) = then.or_else(|| tidy(draft, seen)) {
             return Ok(then);
         }
         draft.unblock();
-        return Ok(draft.wait(end.duration_since(now), "the end of retention"));
+        let left = end.duration_since(now);
+        // What happens to data volumes meanwhile is followed.
+        let next = if draft.record.data.is_empty() { left } else { left.min(limits::RESTING_LOOK) };
+        return Ok(draft.wait(next, "the end of retention"));
     }
     if !draft.scope.tick || draft.scope.suspended {
         return Ok(draft.wait(limits::NEXT_TICK, "the tick that ends the retention"));

@@ -55,6 +55,9 @@ pub struct DataVolume {
     /// How many volumes made in its place came to nothing.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub attempts: u32,
+    /// Whether it is captured because the node moves to another zone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moves: bool,
     /// The volumes it descends from, the last one last: their snapshots are recovery points of this one too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<VolumeId>,
@@ -83,7 +86,9 @@ impl DataVolume {
 
     /// The ids of everything that belongs to it.
     pub fn resources(&self) -> impl Iterator<Item = String> {
-        let volumes = std::iter::once(&self.volume_id).chain(&self.made).map(ToString::to_string);
+        // Until it carries our tags it may be another node's.
+        let own = (!self.untagged).then_some(&self.volume_id);
+        let volumes = own.into_iter().chain(&self.made).map(ToString::to_string);
         let last = self.last.as_ref().and_then(|last| last.snapshot_id.as_ref());
         volumes.chain(last.map(ToString::to_string))
     }

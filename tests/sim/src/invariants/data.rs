@@ -215,13 +215,17 @@ fn at_rest(world: &World, record: &Record, device: &str) -> Option<u64> {
     point.map(|it| it.contents.writes).or_else(volume)
 }
 
-/// Whether every data volume of a node's present instance can be restored from a snapshot taken since its launch.
-pub(super) fn proven(cloud: &Cloud, instance: &Instance) -> bool {
-    shown(instance).filter(|(_, id)| cloud.volume(id).is_some_and(|it| is_ours(&it.tags))).all(|(_, id)| {
-        cloud.snapshots().any(|it| {
-            it.volume_id == id
-                && it.state == SnapshotState::Completed
-                && it.start_time >= instance.launch_time
+/// Whether the data volume at a device of a node's present instance can be restored from a snapshot taken since its
+/// launch; whether all can, of no device.
+pub(super) fn proven(cloud: &Cloud, instance: &Instance, of: Option<&str>) -> bool {
+    let is_meant = |device: &str| of.is_none_or(|of| of == device);
+    let ours = |id: &str| cloud.volume(id).is_some_and(|it| is_ours(&it.tags));
+    let mut meant = shown(instance).filter(|(device, id)| is_meant(device) && ours(id)).peekable();
+    (of.is_none() || meant.peek().is_some())
+        && meant.all(|(_, id)| {
+            cloud.snapshots().any(|it| {
+                let is_later = it.start_time >= instance.launch_time;
+                it.volume_id == id && it.state == SnapshotState::Completed && is_later
+            })
         })
-    })
 }

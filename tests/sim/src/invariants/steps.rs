@@ -242,6 +242,15 @@ pub(super) fn one_instance(_: &mut Watch, world: &World) -> Option<String> {
     None
 }
 
+/// What of a node something is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// Its root.
+    Root,
+    /// A data volume, at this device as far as is known.
+    Data(Option<String>),
+}
+
 /// Everything that may be watched under invariant 4, as it is now: whether it goes with its instance or holds nothing,
 /// and the volume that a snapshot was taken of.
 fn watched(cloud: &Cloud) -> Vec<(&str, &Tags, bool, Option<&str>)> {
@@ -263,15 +272,16 @@ fn is_watched(tags: &Tags) -> bool {
 pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
     let gone = watch.kept.iter().find(|(id, kept)| {
         let is_gone = !exists(&world.cloud, id) && !watch.taken.contains(*id);
-        let was_proven = || watch.proven.contains(&(kept.node.clone(), kept.is_data));
+        let was_proven = || watch.proven.contains(&(kept.node.clone(), kept.part.clone()));
         kept.purpose != "adopted" && is_gone && !was_proven() && !may_go(watch, world, id, kept)
     });
     if let Some((id, kept)) = gone {
         return Some(format!("{id}, {} of {}, went before its time", kept.purpose, kept.node));
     }
     let nodes = world.records.iter().filter(|(_, record)| record.phase == Phase::Running);
-    let both = nodes.flat_map(|(node, _)| [(node.clone(), false), (node.clone(), true)]);
-    watch.proven = both.filter(|(node, is_data)| proven(&world.cloud, node, *is_data)).collect();
+    let parts = watch.kept.values().map(|kept| kept.part.clone()).collect::<BTreeSet<_>>();
+    let all = nodes.flat_map(|(node, _)| parts.iter().map(|part| (node.clone(), part.clone())));
+    watch.proven = all.filter(|(node, part)| proven(&world.cloud, node, part)).collect();
     watch.kept.retain(|id, kept| kept.purpose == "adopted" || exists(&world.cloud, id));
     for (id, tags, doomed, taken_of) in watched(&world.cloud) {
         if let Some(kept) = watch.kept.get_mut(id) {
@@ -286,7 +296,11 @@ pub(super) fn successors(watch: &mut Watch, world: &World) -> Option<String> {
             node: tag(tags, TAG_NODE).to_owned(),
             life: tag(tags, TAG_LIFE).to_owned(),
             purpose: tag(tags, TAG_PURPOSE).to_owned(),
-            is_data: watch.data.line_of(id).is_some() || data::says(tags),
+            part: match watch.data.line_of(id) {
+                Some((_, device)) => Part::Data(Some(device.clone())),
+                None if data::says(tags) => Part::Data(None),
+                None => Part::Root,
+            },
             doomed,
         };
         let busy = |volume: &str| world.cloud.volume(volume).is_some_and(|v| !v.attachments.is_empty());
@@ -317,9 +331,11 @@ fn may_go(watch: &Watch, world: &World, id: &str, kept: &Kept) -> bool {
         Phase::Purging | Phase::Gone => {
             record.goal != DesiredState::Released && record.config().retention.delete.contains(&kind)
         }
-        _ if rests && kept.is_data => kind != Retained::Volumes && has_newer_data(watch, &world.cloud, id),
+        _ if rests && kept.part != Part::Root => {
+            kind != Retained::Volumes && has_newer_data(watch, &world.cloud, id)
+        }
         _ if rests => kind != Retained::Volumes && has_newer(&world.cloud, record, id),
-        _ => proven(&world.cloud, &kept.node, kept.is_data),
+        _ => proven(&world.cloud, &kept.node, &kept.part),
     }
 }
 
@@ -339,15 +355,17 @@ fn has_newer(cloud: &Cloud, record: &Record, gone: &str) -> bool {
 
 /// Whether a node's present instance is good, and its root, or its data volumes, restorable from snapshots of their
 /// own.
-fn proven(cloud: &Cloud, node: &str, is_data: bool) -> bool {
+fn proven(cloud: &Cloud, node: &str, part: &Part) -> bool {
     let checked = cloud.settings().status_checks;
     let good =
         |i: &&Instance| i.running_since.is_some_and(|since| cloud.now().duration_since(since) >= checked);
     let of_node = |i: &&Instance| is_ours(&i.tags) && tag(&i.tags, TAG_NODE) == node;
-    cloud.live_instances().filter(of_node).filter(good).any(|it| match (is_data, it.root()) {
-        (true, _) => data::proven(cloud, it),
-        (false, None) => false,
-        (false, Some(root)) => cloud.snapshots().any(|s| s.volume_id == root.volume_id && is_completed(s)),
+    cloud.live_instances().filter(of_node).filter(good).any(|it| match (part, it.root()) {
+        (Part::Data(device), _) => data::proven(cloud, it, device.as_deref()),
+        (Part::Root, None) => false,
+        (Part::Root, Some(root)) => {
+            cloud.snapshots().any(|s| s.volume_id == root.volume_id && is_completed(s))
+        }
     })
 }
 

@@ -84,6 +84,9 @@ fn bring(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts, at: u
     let found = seen.volumes.get(&id).filter(|it| !it.is_lost());
     match found {
         Some(volume) if volume.zone == facts.zone => attach(draft, volume, facts, at),
+        None if draft.record.data[at].made.is_none() && !is_gone(draft, at) => {
+            draft.poll(format!("a read that shows the data volume {id}"))
+        }
         Some(_) | None if draft.record.data[at].point().is_some() => make(draft, seen, facts, at),
         Some(volume) => {
             let message = format!("{id} is in {}, and {} runs in {}", volume.zone, facts.id, facts.zone);
@@ -93,6 +96,13 @@ fn bring(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts, at: u
         }
         None => missing(draft, seen, at),
     }
+}
+
+/// Whether reads have not shown a volume for long enough to mean it.
+fn is_gone(draft: &mut Draft<'_>, at: usize) -> bool {
+    let now = draft.now();
+    let since = *draft.record.data[at].missing_since.get_or_insert(now);
+    now.duration_since(since) >= limits::QUIET
 }
 
 fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at: usize) -> Then {
@@ -170,7 +180,11 @@ fn create(draft: &mut Draft<'_>, facts: &InstanceFacts, at: usize) -> Then {
     let Some(snapshot) = entry.point().cloned() else { return Then::Look };
     let token = names.volume(&entry.device_name, &snapshot, &facts.zone, entry.attempts + 1);
     let mut operator = record.config().tags.clone();
-    operator.extend(entry.tags.clone());
+    for (key, value) in &entry.tags {
+        if operator.len() < limits::OPERATOR_TAGS_MAX || operator.contains_key(key) {
+            operator.insert(key.clone(), value.clone());
+        }
+    }
     // An older point may be smaller than the volume has become, and no volume is smaller than its snapshot.
     let size_gib = if entry.restore.is_some() { 0 } else { entry.shape.size_gib };
     let request = VolumeRequest {

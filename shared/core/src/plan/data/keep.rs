@@ -15,7 +15,7 @@ use crate::plan::capturing::first_try;
 use crate::plan::ending::Held;
 use crate::plan::recovery::candidates;
 use crate::plan::{Draft, Then};
-use crate::record::{DataVolume, FinalSnapshot, Record};
+use crate::record::{DataVolume, FinalSnapshot, Record, Superseded};
 
 /// Whether data volumes are captured whenever their instance ends: the next one gets others in their place,
 /// or none for now.
@@ -31,7 +31,8 @@ pub(in crate::plan) fn to_capture(record: &Record) -> Vec<usize> {
         return Vec::new();
     }
     let is_wanted = |it: &DataVolume| match &it.last {
-        Some(last) => last.state != SnapshotState::Completed,
+        // Of a volume that is attached again soon, a snapshot that was wanted for a rest is needed no longer.
+        Some(last) => last.state != SnapshotState::Completed && (always || it.moves),
         None => always && it.restore.is_none() && it.available_at.is_some(),
     };
     let entries = record.data.iter().enumerate().filter(|(_, it)| is_wanted(it));
@@ -194,6 +195,7 @@ fn prepare(draft: &mut Draft<'_>, seen: &Observation) -> Result<(Option<Then>, O
     if draft.record.config().persist.data.is_none() {
         return Ok((let_go(draft), None));
     }
+    draft.record.data_known |= !draft.record.data.is_empty();
     let home = home(&draft.record, seen);
     let (mut to_capture, mut lost) = (Vec::new(), None);
     for at in 0..draft.record.data.len() {
@@ -211,6 +213,7 @@ fn prepare(draft: &mut Draft<'_>, seen: &Observation) -> Result<(Option<Then>, O
     for at in to_capture {
         let entry = &mut draft.record.data[at];
         entry.last.get_or_insert(first_try(entry.volume_id.clone()));
+        entry.moves = true;
     }
     let why = match &home {
         Home::Left(zone) => format!("the node moves out of {zone}"),
@@ -233,16 +236,18 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
     if let Some(volume) = found.filter(|it| it.state == VolumeState::Available) {
         free(draft, at, volume);
     }
+    if found.is_some_and(|it| it.state == VolumeState::InUse) {
+        return Standing::Next(elsewhere(draft, at));
+    }
     let moves = found.is_some_and(|volume| !home.is_in(&volume.zone));
     let wants_point = needs_points(&draft.record) || moves;
     let entry = &mut draft.record.data[at];
-    if entry.point().is_some() && (wants_point || found.is_none()) {
+    if entry.point().is_some() && wants_point {
         return Standing::Ready;
     }
     match found.map(|volume| volume.state) {
         Some(VolumeState::Available) if wants_point => Standing::Capture,
         Some(VolumeState::Available) => Standing::Ready,
-        Some(VolumeState::InUse) => Standing::Next(elsewhere(draft, at)),
         Some(_) => Standing::Next(draft.wait(limits::NEXT_TICK, format!("{id} to be available"))),
         None => {
             let since = *entry.missing_since.get_or_insert(now);
@@ -250,9 +255,17 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
                 let what = format!("a read that shows the data volume {id}");
                 return Standing::Next(draft.wait(limits::NEXT_TICK, what));
             }
-            Standing::Lost
+            if entry.point().is_some() { Standing::Ready } else { Standing::Lost }
         }
     }
+}
+
+/// Lets go of what something else holds now, of a node that is given up; `None` if nothing does.
+pub(in crate::plan) fn given_away(draft: &mut Draft<'_>, seen: &Observation) -> Option<Then> {
+    let is_held =
+        |it: &DataVolume| seen.volumes.get(&it.volume_id).is_some_and(|it| it.state == VolumeState::InUse);
+    let at = draft.record.data.iter().position(is_held)?;
+    Some(elsewhere(draft, at))
 }
 
 /// Judges the snapshot that a volume is to be made from: one that is gone for good is forgotten. `None` once
@@ -355,9 +368,10 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
     Then::Look
 }
 
-/// Whether every data volume has a complete snapshot of its own, taken in this very cycle: the volume may be the
-/// same as before, and its older snapshots hold less than what they would prove needless.
-pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
+/// Whether a complete snapshot of the present volume of its line proves something superseded needless; whether all
+/// present ones have one, where it is of no line. It must be of this very cycle: the volume may be the same as
+/// before, and its older snapshots hold less than what they would prove needless.
+pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> bool {
     let (names, cycle) = (draft.names(), draft.record.cycle.to_string());
     let has_own = |volume: &VolumeId| {
         seen.snapshots.values().any(|it| {
@@ -369,7 +383,18 @@ pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
                 && Purpose::ROTATED.iter().any(|purpose| has_purpose(&it.tags, *purpose))
         })
     };
-    draft.record.data.iter().all(|it| it.attached && has_own(&it.volume_id))
+    let is_of = |it: &&DataVolume| match needless {
+        Superseded::DataVolume(id) => it.former.contains(id),
+        Superseded::DataSnapshot(id) => {
+            seen.snapshots.get(id).is_some_and(|last| it.descends_from(&last.volume))
+        }
+        Superseded::Volume(_) | Superseded::Image(_) | Superseded::Snapshot(_) => false,
+    };
+    let is_good = |it: &DataVolume| it.attached && has_own(&it.volume_id);
+    match draft.record.data.iter().find(is_of) {
+        Some(line) => is_good(line),
+        None => draft.record.data.iter().all(is_good),
+    }
 }
 
 /// Leaves the data volumes uncaptured that nothing but a person can get captured; `false` if it is not they that the

@@ -8,7 +8,7 @@ use crate::guard::{self, Verdict};
 use crate::ids::Resource;
 use crate::launch::{Device, LaunchRequest};
 use crate::names::{TAG_PREFIX, has_key, made_for};
-use crate::step::{PointRequest, SnapshotRequest, VolumeRequest};
+use crate::step::{PointRequest, SetRequest, SnapshotRequest, VolumeRequest};
 
 /// The device of the data volume that the launch template asks for.
 pub(super) const DEVICE: &str = "/dev/sdf";
@@ -206,21 +206,7 @@ impl Ec2 {
                 Outcome::Done
             }
             Step::Snapshot(PointRequest::One(request)) => self.snapshot(request, second),
-            Step::Snapshot(PointRequest::Set(set)) => {
-                let one = |volume: &VolumeId| SnapshotRequest {
-                    volume: volume.clone(),
-                    purpose: set.purpose,
-                    key: set.key.clone(),
-                    tags: set.tags.clone(),
-                    description: set.description.clone(),
-                };
-                let taken = set.volumes.iter().map(|volume| self.snapshot(&one(volume), second));
-                let taken = taken.filter_map(|outcome| match outcome {
-                    Outcome::Snapshots(facts) => Some(facts),
-                    _ => None,
-                });
-                Outcome::Snapshots(taken.flatten().collect())
-            }
+            Step::Snapshot(PointRequest::Set(set)) => self.snapshots_of(set, second),
             Step::RegisterImage(request) => {
                 if self.images.values().any(|it| it.name == request.name) {
                     return failed(Class::NameTaken);
@@ -385,6 +371,22 @@ impl Ec2 {
         self.made.insert(request.token.clone(), facts.id.clone());
         self.volumes.insert(facts.id.clone(), facts.clone());
         Outcome::Volume(facts)
+    }
+
+    fn snapshots_of(&mut self, set: &SetRequest, second: i64) -> Outcome {
+        let one = |volume: &VolumeId| SnapshotRequest {
+            volume: volume.clone(),
+            purpose: set.purpose,
+            key: set.key.clone(),
+            tags: set.tags.clone(),
+            description: set.description.clone(),
+        };
+        let taken = set.volumes.iter().map(|volume| self.snapshot(&one(volume), second));
+        let taken = taken.filter_map(|outcome| match outcome {
+            Outcome::Snapshots(facts) => Some(facts),
+            _ => None,
+        });
+        Outcome::Snapshots(taken.flatten().collect())
     }
 
     fn snapshot(&mut self, request: &SnapshotRequest, second: i64) -> Outcome {

@@ -1,7 +1,7 @@
 //! Attaching: the same volumes, or new ones from their last bytes, before anybody is told that the node runs.
 
 use super::account::{DEVICE, ROOT};
-use super::node::{Keeps, Living, REATTACH, every_way};
+use super::node::{Keeps, Living, REATTACH, SNAPSHOT, every_way};
 use super::*;
 use crate::config::DataMode;
 use crate::names::TAG_DEVICE;
@@ -162,23 +162,59 @@ fn a_refused_attachment_is_told_and_tried_again_in_its_time() {
     node.assert_whole();
 }
 
+/// For one tick reads show a volume on the instance that held it last.
+fn lags(node: &mut Living, id: &VolumeId) {
+    let free = node.ec2.volumes[id].clone();
+    assert_eq!(free.state, VolumeState::Available, "{}", node.story());
+    let attached_to = vec![InstanceId::new("i-old")];
+    let stale = VolumeFacts { state: VolumeState::InUse, attached_to, ..free.clone() };
+    node.ec2.volumes.insert(id.clone(), stale);
+    node.tick();
+    node.ec2.volumes.insert(id.clone(), free);
+}
+
 #[test]
 fn a_read_that_lags_takes_no_volume_off_the_node() {
-    for keeps in every_way() {
+    // Wherever it comes: before the launch, before the attachment, before the final snapshot.
+    for (keeps, call, phase) in [
+        (REATTACH, "launch", Phase::Launching),
+        (REATTACH, "attach-volume", Phase::Attaching),
+        (SNAPSHOT, "final-snapshot", Phase::Capturing),
+    ] {
         let mut node = Living::running(keeps);
         let id = node.volume(DEVICE);
-        let old = node.record.instance.as_ref().unwrap().id.clone();
-        node.wants(DesiredState::Paused);
-        node.until(Phase::Paused);
-        let free = node.ec2.volumes[&id].clone();
-        let stale = VolumeFacts { state: VolumeState::InUse, attached_to: vec![old], ..free.clone() };
-        node.ec2.volumes.insert(id.clone(), stale);
-        node.tick();
-        node.ec2.volumes.insert(id.clone(), free);
-        node.tick();
-        assert_eq!((node.took("hand-over"), node.volume(DEVICE)), (0, id), "{keeps:?}");
-        assert_eq!(node.at(DEVICE).detached_since, None);
+        let class = if call == "launch" { Class::Terminal } else { Class::NotYet };
+        node.faults = vec![(call, Fault::Refused(class)); 3];
+        node.interrupt();
+        node.until_it("refused", |node| node.record.phase == phase && node.faults.len() < 3);
+        for _ in 0..2 {
+            // Again after a while: what was seen in between counts.
+            if call == "launch" {
+                node.second += 301;
+            }
+            lags(&mut node, &id);
+            assert_eq!((node.record.phase, node.volume(DEVICE)), (phase, id.clone()), "{}", node.story());
+            node.tick();
+        }
+        node.until(Phase::Running);
+        node.assert_whole();
+        assert_eq!(node.took("hand-over"), 0, "{}", node.story());
     }
+}
+
+#[test]
+fn a_volume_detached_by_hand_while_others_are_attached_leaves_by_two_reads() {
+    let mut node = ended(REATTACH);
+    let (id, hung) = (node.volume(DEVICE), node.volume("/dev/sdg"));
+    node.ec2.hanging.insert(hung);
+    node.until(Phase::Attaching);
+    node.until_it("attached", |node| node.at(DEVICE).attached);
+    node.ec2.detach_by_hand(&id);
+    node.tick();
+    assert_eq!((node.took("hand-over"), node.volume(DEVICE)), (0, id), "one is not enough");
+    node.ticks(3);
+    assert_eq!((node.took("hand-over"), node.record.data.len()), (1, 1), "{}", node.story());
+    assert_eq!(node.took("attach-volume"), 2, "nor is it attached again");
 }
 
 #[test]

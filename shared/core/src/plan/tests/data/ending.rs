@@ -5,6 +5,7 @@ use super::account::{DEVICE, ROOT};
 use super::node::{Keeps, Living, REATTACH, SNAPSHOT, every_way};
 use super::*;
 use crate::config::DataMode;
+use crate::launch::Device;
 use crate::names::TAG_DEVICE;
 
 /// A node whose guest has written to root, the template's volume and one that was attached by hand.
@@ -184,11 +185,14 @@ fn what_carries_the_final_key_of_a_data_volume_counts_only_if_it_is_its_final_sn
 
 #[test]
 fn a_final_snapshot_of_an_earlier_rest_is_not_taken_for_that_of_now() {
-    // Both are of the same volume in the same cycle, since the cycle begins before the rest.
-    let mut node = Living::running(Keeps { root: false, ..REATTACH });
+    let mut node = Living::running(REATTACH);
+    node.faults = vec![("launch", Fault::Refused(Class::Terminal))];
+    node.interrupt();
+    node.until_blocked("launch-refused");
+    // It is captured for a rest that begins in the cycle of the launch, and so under that cycle's key.
     node.wants(DesiredState::Paused);
     node.until(Phase::Paused);
-    let first = node.at(DEVICE).point().cloned().unwrap();
+    let (cycle, first) = (node.record.cycle, node.at(DEVICE).point().cloned().unwrap());
     node.wants(DesiredState::Running);
     node.until(Phase::Attaching);
     // The guest writes, and the instance ends, before anybody has seen the volume attached.
@@ -196,9 +200,10 @@ fn a_final_snapshot_of_an_earlier_rest_is_not_taken_for_that_of_now() {
     node.write();
     node.interrupt();
     node.wants(DesiredState::Paused);
+    node.until(Phase::Capturing);
+    assert_eq!(node.record.cycle, cycle);
     node.until(Phase::Paused);
-    let second = node.at(DEVICE).point().cloned().unwrap();
-    assert_ne!(first, second, "{}", node.story());
+    assert_ne!(node.at(DEVICE).point(), Some(&first), "{}", node.story());
     let id = node.volume(DEVICE);
     node.ticks(3);
     node.delete_by_hand(&id);
@@ -215,9 +220,6 @@ fn unseen(keeps: Keeps, change: impl FnOnce(&mut Living)) -> Living {
     node.until_it("launched", |node| node.took("launch") == 1);
     node.ec2.settle();
     node.ec2.settle();
-    for volume in &mut node.ec2.living_mut().volumes {
-        volume.delete_on_termination &= keeps.root || volume.device != ROOT;
-    }
     node.write();
     node.interrupt();
     node.ec2.settle();
@@ -227,14 +229,21 @@ fn unseen(keeps: Keeps, change: impl FnOnce(&mut Living)) -> Living {
 #[test]
 fn the_volumes_of_an_instance_that_nobody_saw_are_found_by_their_key() {
     for keeps in every_way() {
-        let mut node = unseen(keeps, |_| {});
-        node.until(Phase::Running);
-        assert_eq!(node.record.data.len(), 1, "{keeps:?}: {}", node.story());
-        node.assert_whole();
-        node.secure();
-        node.ticks(10);
-        node.assert_whole();
-        assert!(node.record.data_known);
+        for is_shown in [true, false] {
+            let mut node = unseen(keeps, |_| {});
+            if !is_shown {
+                node.ec2.instances.clear();
+                // The read by its token shows nothing, and what it made is all there is.
+                node.faults = vec![("launch", Fault::Refused(Class::TokenSpent))];
+            }
+            node.until(Phase::Running);
+            assert_eq!(node.record.data.len(), 1, "{keeps:?} {is_shown}: {}", node.story());
+            node.assert_whole();
+            node.secure();
+            node.ticks(10);
+            node.assert_whole();
+            assert!(node.record.data_known);
+        }
     }
 }
 
@@ -267,6 +276,43 @@ fn no_blank_volume_takes_the_place_of_one_that_holds_data() {
         node.assert_whole();
         let is_kept = keeps.mode == Some(DataMode::Reattach);
         assert_eq!(node.volume(DEVICE) == id, is_kept, "{keeps:?}: {}", node.story());
+    }
+}
+
+#[test]
+fn a_blank_volume_that_a_launch_made_all_the_same_is_no_successor() {
+    for keeps in every_way() {
+        let mut node = running(keeps);
+        let id = node.volume(DEVICE);
+        node.faults = vec![("launch", Fault::Refused(Class::Terminal))];
+        node.interrupt();
+        node.until_blocked("launch-refused");
+        node.record.data_known = false;
+        node.until_blocked("device-taken");
+        let needless = Superseded::DataVolume(id.clone());
+        assert!(!node.record.superseded.contains(&needless), "{}", node.story());
+        let blank = node.record.data.iter().find(|it| it.device_name == DEVICE && it.attached).unwrap();
+        let blank = blank.volume_id.clone();
+        node.ec2.detach_by_hand(&blank);
+        node.until(Phase::Running);
+        node.assert_whole();
+    }
+}
+
+#[test]
+fn the_root_of_an_unseen_instance_is_no_candidate_for_a_device() {
+    for mode in [DataMode::Reattach, DataMode::Snapshot] {
+        let mut node = unseen(Keeps { mode: Some(mode), root: false, network: false }, |node| {
+            let root =
+                Device { device_name: ROOT.into(), delete_on_termination: Some(false), ..Device::default() };
+            node.ec2.devices = vec![root, Device { size_gib: None, ..node.ec2.devices[0].clone() }];
+        });
+        node.written.remove(ROOT);
+        node.until_it("known", |node| !node.record.data.is_empty() || node.code() == "data-unknown");
+        assert_ne!(node.code(), "data-unknown", "{}", node.story());
+        node.until(Phase::Running);
+        node.assert_whole();
+        assert_eq!(node.record.data.len(), 1);
     }
 }
 
@@ -354,6 +400,13 @@ fn a_volume_that_grew_until_the_last_moment_comes_back_as_large() {
         node.until(Phase::Capturing);
         let id = node.volume(DEVICE);
         node.ec2.volumes.get_mut(&id).unwrap().shape.size_gib = 99;
+        node.ec2.slow = true;
+        let is_taken =
+            |node: &Living| node.at(DEVICE).last.as_ref().is_some_and(|it| it.snapshot_id.is_some());
+        node.until_it("taken", is_taken);
+        // Nobody can look it up any more.
+        node.delete_by_hand(&id);
+        node.ec2.slow = false;
         node.until(Phase::Running);
         let asked = node.launch().devices.iter().find(|it| it.device_name == DEVICE).unwrap();
         assert_eq!(asked.size_gib, Some(99), "{}", node.story());
@@ -362,18 +415,23 @@ fn a_volume_that_grew_until_the_last_moment_comes_back_as_large() {
 
 #[test]
 fn of_two_volumes_for_one_device_the_one_that_was_detached_leaves() {
-    let mut node = running(REATTACH);
-    let old = node.volume(DEVICE);
-    node.ec2.detach_by_hand(&old);
-    let new = node.ec2.attach_by_hand(DEVICE, Tags::new());
-    node.tick();
-    assert_eq!(node.record.data.len(), 3);
-    node.write();
-    node.interrupt();
-    node.comes_back();
-    node.assert_whole();
-    assert_eq!((node.volume(DEVICE), node.record.data.len()), (new, 2));
-    assert!(node.ec2.volumes.contains_key(&old));
+    for turned in [false, true] {
+        let mut node = running(REATTACH);
+        let old = node.volume(DEVICE);
+        node.ec2.detach_by_hand(&old);
+        let new = node.ec2.attach_by_hand(DEVICE, Tags::new());
+        node.tick();
+        assert_eq!(node.record.data.len(), 3);
+        if turned {
+            node.record.data.reverse();
+        }
+        node.write();
+        node.interrupt();
+        node.comes_back();
+        node.assert_whole();
+        assert_eq!((node.volume(DEVICE), node.record.data.len()), (new, 2));
+        assert!(node.ec2.volumes.contains_key(&old));
+    }
 }
 
 #[test]

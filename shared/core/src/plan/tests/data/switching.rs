@@ -38,6 +38,9 @@ fn taken_out_every_volume_becomes_the_operators_and_nothing_is_deleted() {
                 node.record.data.iter().filter_map(|it| it.point().cloned()).collect();
             take_out(&mut node);
             node.ticks(3);
+            if phase == Phase::Paused {
+                assert_eq!((node.record.data.len(), node.took("hand-over")), (0, 2), "at once");
+            }
             if phase.is_resting() {
                 if !keeps.root {
                     node.written.remove(ROOT);
