@@ -489,12 +489,11 @@ fn data_devices(record: &Record, template: &TemplateFacts, image: &ImageFacts) -
     let collides = |name: &str| bare(name) == bare(&image.root_device);
     let made = record.data.iter().filter(|it| mode == Some(DataMode::Snapshot) && !collides(&it.device_name));
     devices.extend(made.filter_map(|it| {
-        let size_gib = if it.restore.is_some() { 0 } else { it.shape.size_gib };
         Some(Device {
             device_name: it.device_name.clone(),
             snapshot_id: Some(it.point()?.to_string()),
             delete_on_termination: Some(false),
-            ..shaped(&VolumeShape { size_gib, ..it.shape.clone() })
+            ..shaped(&it.next_shape())
         })
     }));
     let free = |name: &&String| !devices.iter().any(|device| device.device_name == **name);

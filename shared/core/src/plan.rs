@@ -371,20 +371,27 @@ impl<'a> Draft<'a> {
     /// Keeps everything of the root that is superseded, and what the present cycle was launched from, until the
     /// life ends: the next instance does not descend from it.
     pub(crate) fn set_all_aside(&mut self, why: &str) {
-        for needless in self.record.needless().iter().filter(|it| !it.is_data()) {
-            self.set_aside(needless.resource(), why);
-        }
-        self.record.superseded.retain(Superseded::is_data);
+        self.spare_all(|it| !it.is_data(), why);
         self.record.image = None;
         self.record.finals.clear();
     }
 
     /// Keeps everything of data volumes that is superseded until the life ends.
     pub(crate) fn set_data_aside(&mut self, why: &str) {
-        for needless in self.record.needless().iter().filter(|it| it.is_data()) {
+        self.spare_all(Superseded::is_data, why);
+    }
+
+    fn spare_all(&mut self, is_meant: fn(&Superseded) -> bool, why: &str) {
+        for needless in self.record.needless().iter().filter(|it| is_meant(it)) {
             self.set_aside(needless.resource(), why);
         }
-        self.record.superseded.retain(|it| !it.is_data());
+        self.record.superseded.retain(|it| !is_meant(it));
+    }
+
+    /// Keeps one of what is superseded until the life ends.
+    pub(crate) fn spare(&mut self, needless: &Superseded, why: &str) {
+        self.set_aside(needless.resource(), why);
+        self.record.superseded.retain(|it| it != needless);
     }
 
     /// Whether an instance from this image descends from the node's last root. If it does not, a new

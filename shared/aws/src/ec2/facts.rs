@@ -126,50 +126,40 @@ fn volume_state(raw: &sdk::VolumeState) -> VolumeState {
     }
 }
 
+/// EC2's answers of one kind are of different types with the same fields, which have no trait in common.
+macro_rules! volume_facts {
+    ($raw:expr) => {{
+        let raw = $raw;
+        let attachments = raw.attachments();
+        Some(VolumeFacts {
+            id: VolumeId::new(raw.volume_id()?),
+            state: volume_state(raw.state()?),
+            attached_to: attachments.iter().filter_map(|a| a.instance_id()).map(InstanceId::new).collect(),
+            device: attachments.first().and_then(|a| a.device()).map(str::to_owned),
+            multi_attach: raw.multi_attach_enabled().unwrap_or_default(),
+            shape: VolumeShape {
+                size_gib: raw.size().unwrap_or_default(),
+                volume_type: owned(raw.volume_type().map(|t| t.as_str())),
+                iops: raw.iops(),
+                throughput: raw.throughput(),
+                encrypted: raw.encrypted().unwrap_or_default(),
+                kms_key: raw.kms_key_id().map(str::to_owned),
+            },
+            source: raw.snapshot_id().filter(|id| !id.is_empty()).map(SnapshotId::new),
+            zone: owned(raw.availability_zone()),
+            tags: tags(raw.tags()),
+        })
+    }};
+}
+
 /// A volume.
 pub(super) fn volume(raw: &Volume) -> Option<VolumeFacts> {
-    let attachments = raw.attachments();
-    Some(VolumeFacts {
-        id: VolumeId::new(raw.volume_id()?),
-        state: volume_state(raw.state()?),
-        attached_to: attachments.iter().filter_map(|a| a.instance_id()).map(InstanceId::new).collect(),
-        device: attachments.first().and_then(|a| a.device()).map(str::to_owned),
-        multi_attach: raw.multi_attach_enabled().unwrap_or_default(),
-        shape: VolumeShape {
-            size_gib: raw.size().unwrap_or_default(),
-            volume_type: owned(raw.volume_type().map(|t| t.as_str())),
-            iops: raw.iops(),
-            throughput: raw.throughput(),
-            encrypted: raw.encrypted().unwrap_or_default(),
-            kms_key: raw.kms_key_id().map(str::to_owned),
-        },
-        source: raw.snapshot_id().filter(|id| !id.is_empty()).map(SnapshotId::new),
-        zone: owned(raw.availability_zone()),
-        tags: tags(raw.tags()),
-    })
+    volume_facts!(raw)
 }
 
 /// A volume that was just made, or that its token made before.
 pub(super) fn new_volume(raw: &CreateVolumeOutput) -> Option<VolumeFacts> {
-    let attachments = raw.attachments();
-    Some(VolumeFacts {
-        id: VolumeId::new(raw.volume_id()?),
-        state: volume_state(raw.state()?),
-        attached_to: attachments.iter().filter_map(|a| a.instance_id()).map(InstanceId::new).collect(),
-        device: attachments.first().and_then(|a| a.device()).map(str::to_owned),
-        multi_attach: raw.multi_attach_enabled().unwrap_or_default(),
-        shape: VolumeShape {
-            size_gib: raw.size().unwrap_or_default(),
-            volume_type: owned(raw.volume_type().map(|t| t.as_str())),
-            iops: raw.iops(),
-            throughput: raw.throughput(),
-            encrypted: raw.encrypted().unwrap_or_default(),
-            kms_key: raw.kms_key_id().map(str::to_owned),
-        },
-        source: raw.snapshot_id().filter(|id| !id.is_empty()).map(SnapshotId::new),
-        zone: owned(raw.availability_zone()),
-        tags: tags(raw.tags()),
-    })
+    volume_facts!(raw)
 }
 
 fn snapshot_state(raw: &sdk::SnapshotState) -> SnapshotState {
@@ -188,48 +178,36 @@ fn full_bytes(raw: Option<i64>) -> Option<u64> {
     raw.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0)
 }
 
-/// A snapshot; only own ones are ever asked for.
-pub(super) fn snapshot(raw: &Snapshot) -> Option<SnapshotFacts> {
-    Some(SnapshotFacts {
-        id: SnapshotId::new(raw.snapshot_id()?),
-        state: snapshot_state(raw.state()?),
-        volume: VolumeId::new(raw.volume_id()?),
-        started_at: timestamp(raw.start_time()?)?,
-        progress: owned(raw.progress()),
-        full_bytes: full_bytes(raw.full_snapshot_size_in_bytes()),
-        own: true,
-        tags: tags(raw.tags()),
-    })
-}
-
-/// A snapshot that was just taken.
-pub(super) fn new_snapshot(raw: &CreateSnapshotOutput) -> Option<SnapshotFacts> {
-    Some(SnapshotFacts {
-        id: SnapshotId::new(raw.snapshot_id()?),
-        state: snapshot_state(raw.state()?),
-        volume: VolumeId::new(raw.volume_id()?),
-        started_at: timestamp(raw.start_time()?)?,
-        progress: owned(raw.progress()),
-        full_bytes: full_bytes(raw.full_snapshot_size_in_bytes()),
-        own: true,
-        tags: tags(raw.tags()),
-    })
-}
-
-/// The snapshots of a set that was just taken; `None` if of any of them too little is told.
-pub(super) fn new_set(raw: &[SnapshotInfo]) -> Option<Vec<SnapshotFacts>> {
-    let part = |raw: &SnapshotInfo| {
+/// The same of snapshots; only own ones are ever asked for. Of those in a set EC2 tells no size.
+macro_rules! snapshot_facts {
+    ($raw:expr, $bytes:expr) => {{
+        let raw = $raw;
         Some(SnapshotFacts {
             id: SnapshotId::new(raw.snapshot_id()?),
             state: snapshot_state(raw.state()?),
             volume: VolumeId::new(raw.volume_id()?),
             started_at: timestamp(raw.start_time()?)?,
             progress: owned(raw.progress()),
-            full_bytes: None,
+            full_bytes: full_bytes($bytes),
             own: true,
             tags: tags(raw.tags()),
         })
-    };
+    }};
+}
+
+/// A snapshot.
+pub(super) fn snapshot(raw: &Snapshot) -> Option<SnapshotFacts> {
+    snapshot_facts!(raw, raw.full_snapshot_size_in_bytes())
+}
+
+/// A snapshot that was just taken.
+pub(super) fn new_snapshot(raw: &CreateSnapshotOutput) -> Option<SnapshotFacts> {
+    snapshot_facts!(raw, raw.full_snapshot_size_in_bytes())
+}
+
+/// The snapshots of a set that was just taken; `None` if of any of them too little is told.
+pub(super) fn new_set(raw: &[SnapshotInfo]) -> Option<Vec<SnapshotFacts>> {
+    let part = |raw: &SnapshotInfo| snapshot_facts!(raw, None);
     raw.iter().map(part).collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty())
 }
 

@@ -120,14 +120,14 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
     let record = &mut draft.record;
     record.sighted.retain(|it| shown(facts, &it.volume_id).is_some());
     record.left_alone.retain(|it| shown(facts, &it.volume_id).is_some());
-    let mut superseded = Vec::new();
     for volume in others(facts) {
         let id = &volume.volume;
-        if let Some(known) = record.data.iter_mut().find(|it| it.volume_id == *id) {
+        if let Some(at) = record.data.iter().position(|it| it.volume_id == *id) {
+            outdate(record, at);
+            let known = &mut record.data[at];
             known.device_name.clone_from(&volume.device);
             known.attached |= !volume.attaching;
             (known.detached_since, known.missing_since) = (None, None);
-            superseded.extend(outdate(known));
         } else if !record.left_alone.iter().any(|it| it.volume_id == *id)
             && !record.sighted.iter().any(|it| it.volume_id == *id)
         {
@@ -138,15 +138,22 @@ fn follow(draft: &mut Draft<'_>, facts: &InstanceFacts) {
         // Whatever comes next, the end of the instance included: what took its place counts.
         known.detached_since.get_or_insert(now);
     }
-    record.superseded.extend(superseded);
 }
 
 /// The snapshot of a volume's last bytes holds them no longer, once the volume is attached again; nor does an older
 /// one stand for them, or a final snapshot that was started before it is free once more.
-fn outdate(known: &mut DataVolume) -> Option<Superseded> {
+fn outdate(record: &mut Record, at: usize) {
+    let known = &mut record.data[at];
     (known.restore, known.available_at, known.moves) = (None, None, false);
-    let last = known.last.take()?;
-    last.snapshot_id.or(last.failed).map(Superseded::DataSnapshot)
+    let last = known.last.take().and_then(|last| last.snapshot_id.or(last.failed));
+    record.superseded.extend(last.map(Superseded::DataSnapshot));
+}
+
+/// Whether reads have not shown a volume, or the one made in its place, for long enough to mean it.
+fn is_gone(draft: &mut Draft<'_>, at: usize) -> bool {
+    let now = draft.now();
+    let since = *draft.record.data[at].missing_since.get_or_insert(now);
+    now.duration_since(since) >= limits::QUIET
 }
 
 /// Decides what a volume on the instance is to the node.
@@ -280,8 +287,7 @@ fn succeed(draft: &mut Draft<'_>, at: usize, next: VolumeId) {
     let old = entry.succeed(next);
     (entry.made, entry.attempts) = (None, 0);
     (entry.untagged, entry.missing_since) = (false, None);
-    let outdated = outdate(entry);
-    record.superseded.extend(outdated);
+    outdate(record, at);
     if was_adopted {
         draft.note(format!("{old} stays as it is: it was attached by hand, and is never deleted"));
     } else {
@@ -364,8 +370,7 @@ fn leave(draft: &mut Draft<'_>, at: usize, why: &str) -> Then {
 pub(super) fn elsewhere(draft: &mut Draft<'_>, at: usize) -> Then {
     let now = draft.now();
     // Whoever holds it may write to it.
-    let outdated = outdate(&mut draft.record.data[at]);
-    draft.record.superseded.extend(outdated);
+    outdate(&mut draft.record, at);
     let entry = &mut draft.record.data[at];
     let since = *entry.detached_since.get_or_insert(now);
     if now.duration_since(since) < limits::NEXT_TICK {
@@ -405,7 +410,7 @@ fn let_go(draft: &mut Draft<'_>) -> Option<Then> {
     draft.record.mapped.clear();
     // As long as one is left, no blank volume may take its place.
     draft.record.data_known = !draft.record.data.is_empty();
-    (!draft.record.data.is_empty()).then(|| leave(draft, 0, "data persistence is off"))
+    draft.record.data_known.then(|| leave(draft, 0, "data persistence is off"))
 }
 
 /// Something has lost our tags: if it is a data volume, it is the node's no longer.
@@ -420,10 +425,9 @@ fn forget(draft: &mut Draft<'_>, volume: &VolumeId) {
     let entry = draft.record.data.remove(at);
     draft.record.superseded.extend(entry.made.map(Superseded::DataVolume));
     for former in entry.former {
-        let needless = Superseded::DataVolume(former.clone());
+        let needless = Superseded::DataVolume(former);
         if draft.record.superseded.contains(&needless) {
-            draft.set_aside(Resource::Volume(former), "the volume in its place left the node");
-            draft.record.superseded.retain(|it| *it != needless);
+            draft.spare(&needless, "the volume in its place left the node");
         }
     }
     if let Some(last) = entry.last.and_then(|last| last.snapshot_id) {
@@ -437,8 +441,7 @@ pub(super) fn spare_departed(draft: &mut Draft<'_>, seen: &Observation) {
         let Superseded::DataSnapshot(id) = &needless else { continue };
         let Some(snapshot) = seen.snapshots.get(id) else { continue };
         if !draft.record.data.iter().any(|it| it.descends_from(&snapshot.volume)) {
-            draft.set_aside(needless.resource(), "the volume it was taken of left the node");
-            draft.record.superseded.retain(|it| *it != needless);
+            draft.spare(&needless, "the volume it was taken of left the node");
         }
     }
 }

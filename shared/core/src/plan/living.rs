@@ -6,8 +6,10 @@ use crate::guard::{self, Verdict};
 use crate::ids::{Resource, VolumeId};
 use crate::journal::Kind;
 use crate::limits;
-use crate::names::{Purpose, TAG_DEPLOYMENT, TAG_DEVICE, TAG_VOLUME, has_purpose};
-use crate::observation::{AttachedVolume, InstanceFacts, InstanceState, Observation, SnapshotState};
+use crate::names::{Names, Purpose, TAG_DEPLOYMENT, TAG_DEVICE, TAG_VOLUME, has_purpose};
+use crate::observation::{
+    AttachedVolume, InstanceFacts, InstanceState, Observation, SnapshotFacts, SnapshotState,
+};
 use crate::phase::{Illegal, Signal};
 use crate::record::{Record, Replacement, Root, Superseded};
 use crate::snapshots::{Asked, request};
@@ -292,15 +294,23 @@ fn clean(draft: &mut Draft<'_>, seen: &Observation) -> Then {
 fn proven(draft: &Draft<'_>, seen: &Observation) -> bool {
     let Some(root) = &draft.record.root else { return false };
     let names = draft.names();
-    seen.checks_passed
-        && seen.snapshots.values().any(|snapshot| {
-            snapshot.own
-                && snapshot.state == SnapshotState::Completed
-                && snapshot.volume == root.volume_id
-                && names.owns(&snapshot.tags)
-                // A backup product copies a volume's tags, purpose and all, onto snapshots of its own.
-                && Purpose::SNAPSHOTS.iter().any(|purpose| has_purpose(&snapshot.tags, *purpose))
-        })
+    let mut all = seen.snapshots.values();
+    seen.checks_passed && all.any(|it| is_point_of(&names, it, &root.volume_id, &Purpose::SNAPSHOTS))
+}
+
+/// Whether a snapshot is a complete one of a volume, taken for this life and for one of these purposes: a backup
+/// product copies a volume's tags, purpose and all, onto snapshots of its own.
+pub(super) fn is_point_of(
+    names: &Names<'_>,
+    snapshot: &SnapshotFacts,
+    volume: &VolumeId,
+    purposes: &[Purpose],
+) -> bool {
+    snapshot.own
+        && snapshot.state == SnapshotState::Completed
+        && snapshot.volume == *volume
+        && names.owns(&snapshot.tags)
+        && purposes.iter().any(|purpose| has_purpose(&snapshot.tags, *purpose))
 }
 
 pub(super) fn verdict(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> Option<Verdict> {

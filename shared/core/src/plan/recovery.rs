@@ -3,6 +3,7 @@
 //! Only what holds every byte is used by itself. An older recovery point is used at the operator's word
 //! alone, and then everything else is left where it is.
 
+use super::capturing::first_try;
 use super::{Draft, Then, data, resting};
 use crate::config::DesiredState;
 use crate::ids::{Resource, VolumeId};
@@ -93,11 +94,8 @@ fn register_from(draft: &mut Draft<'_>, snapshot: &SnapshotFacts) {
     let record = &mut draft.record;
     record.finals = vec![FinalSnapshot {
         snapshot_id: Some(snapshot.id.clone()),
-        volume_id: snapshot.volume.clone(),
         state: SnapshotState::Completed,
-        attempt: 1,
-        failed: None,
-        missing_since: None,
+        ..first_try(snapshot.volume.clone())
     }];
     record.image = Some(NodeImage {
         id: None,

@@ -172,8 +172,14 @@ fn world(seen: &mut Observation) {
     let cidr = "10.0.1.0/24".parse().unwrap();
     let subnet = SubnetFacts { id: SubnetId::new("subnet-1"), zone: "us-east-1a".into(), cidr };
     seen.subnets.insert(subnet.id.clone(), subnet);
-    let kept = InterfaceFacts {
-        id: InterfaceId::new("eni-1"),
+    let kept = free_interface("eni-1");
+    seen.interfaces.insert(kept.id.clone(), kept);
+}
+
+/// An interface that has the node's address.
+fn free_interface(id: &str) -> InterfaceFacts {
+    InterfaceFacts {
+        id: InterfaceId::new(id),
         state: InterfaceState::Available,
         subnet: SubnetId::new("subnet-1"),
         zone: "us-east-1a".into(),
@@ -184,8 +190,7 @@ fn world(seen: &mut Observation) {
         groups: Vec::new(),
         attached_to: None,
         tags: Tags::new(),
-    };
-    seen.interfaces.insert(kept.id.clone(), kept);
+    }
 }
 
 /// Decides in a world, looking again as often as asked.

@@ -70,6 +70,13 @@ impl DataVolume {
         self.restore.as_ref().or(complete.and_then(|last| last.snapshot_id.as_ref()))
     }
 
+    /// Size and performance of the next volume; of size 0 it gets the snapshot's. An older point may be smaller than
+    /// the volume has become, and no volume is smaller than its snapshot.
+    pub fn next_shape(&self) -> VolumeShape {
+        let size_gib = if self.restore.is_some() { 0 } else { self.shape.size_gib };
+        VolumeShape { size_gib, ..self.shape.clone() }
+    }
+
     /// Whether a snapshot of this volume is one of the line.
     pub fn descends_from(&self, volume: &VolumeId) -> bool {
         self.volume_id == *volume || self.former.contains(volume)

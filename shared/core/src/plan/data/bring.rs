@@ -3,11 +3,11 @@
 //! Nothing here takes a volume off anything, and no older recovery point is used but at the operator's word.
 
 use super::keep::{missing, vanished};
-use super::{collisions, elsewhere, others, shown, succeed, wanted};
+use super::{elsewhere, is_collided, is_gone, others, outdate, shown, succeed, wanted};
 use crate::ids::{Resource, VolumeId};
 use crate::limits;
 use crate::names::Purpose;
-use crate::observation::{InstanceFacts, Observation, VolumeFacts, VolumeShape, VolumeState};
+use crate::observation::{InstanceFacts, Observation, VolumeFacts, VolumeState};
 use crate::plan::{Draft, Then};
 use crate::record::Superseded;
 use crate::step::{Step, VolumeRequest};
@@ -19,7 +19,6 @@ pub(in crate::plan) fn settle(
     facts: &InstanceFacts,
 ) -> Option<Then> {
     draft.record.config().persist.data.as_ref()?;
-    let collided: Vec<VolumeId> = collisions(&draft.record).map(|it| it.volume_id.clone()).collect();
     let mut slow = None;
     for at in 0..draft.record.data.len() {
         let id = draft.record.data[at].volume_id.clone();
@@ -29,7 +28,7 @@ pub(in crate::plan) fn settle(
                 None => {}
                 then => return then,
             },
-            None if collided.contains(&id) => {}
+            None if is_collided(&draft.record, &id) => {}
             None => return Some(bring(draft, seen, facts, at)),
         }
     }
@@ -98,13 +97,6 @@ fn bring(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts, at: u
     }
 }
 
-/// Whether reads have not shown a volume for long enough to mean it.
-fn is_gone(draft: &mut Draft<'_>, at: usize) -> bool {
-    let now = draft.now();
-    let since = *draft.record.data[at].missing_since.get_or_insert(now);
-    now.duration_since(since) >= limits::QUIET
-}
-
 fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at: usize) -> Then {
     let id = volume.id.clone();
     draft.record.data[at].missing_since = None;
@@ -118,8 +110,7 @@ fn attach(draft: &mut Draft<'_>, volume: &VolumeFacts, facts: &InstanceFacts, at
             });
             if matches!(then, Then::Act(_)) {
                 // From here on the guest may write to it, whether or not anybody ever sees it attached.
-                let outdated = super::outdate(&mut draft.record.data[at]);
-                draft.record.superseded.extend(outdated);
+                outdate(&mut draft.record, at);
             }
             then
         }
@@ -153,12 +144,8 @@ fn make(draft: &mut Draft<'_>, seen: &Observation, facts: &InstanceFacts, at: us
             draft.record.data[at].zone.clone_from(&facts.zone);
             Then::Look
         }
+        None if !is_gone(draft, at) => draft.poll(format!("a read that shows {made}")),
         None => {
-            let now = draft.now();
-            let since = *draft.record.data[at].missing_since.get_or_insert(now);
-            if now.duration_since(since) < limits::QUIET {
-                return draft.poll(format!("a read that shows {made}"));
-            }
             draft.note(format!("{made} has vanished: another one is made"));
             another(draft, at);
             Then::Look
@@ -185,15 +172,13 @@ fn create(draft: &mut Draft<'_>, facts: &InstanceFacts, at: usize) -> Then {
             operator.insert(key.clone(), value.clone());
         }
     }
-    // An older point may be smaller than the volume has become, and no volume is smaller than its snapshot.
-    let size_gib = if entry.restore.is_some() { 0 } else { entry.shape.size_gib };
     let request = VolumeRequest {
         tags: names.tags(&operator, record.cycle, Purpose::Data, &token),
         token,
         device: entry.device_name.clone(),
         snapshot,
         zone: facts.zone.clone(),
-        shape: VolumeShape { size_gib, ..entry.shape.clone() },
+        shape: entry.next_shape(),
     };
     draft.act(Step::CreateVolume(Box::new(request)))
 }

@@ -3,16 +3,17 @@
 //! A volume that is proven gone is made again from the snapshot that holds every byte of it; an older one is
 //! used at the operator's word alone. Nothing here deletes anything.
 
-use super::{elsewhere, judge_launched, leave_told, let_go, operators};
+use super::{elsewhere, is_gone, judge_launched, leave_told, let_go, operators};
 use crate::config::{DataMode, DesiredState};
 use crate::ids::{Resource, SnapshotId, VolumeId};
 use crate::launch::{Device, Home, home};
 use crate::limits;
-use crate::names::{Purpose, TAG_CYCLE, TAG_DEPLOYMENT, TAG_DEVICE, has_key, has_purpose};
+use crate::names::{Purpose, TAG_CYCLE, TAG_DEPLOYMENT, TAG_DEVICE, has_key};
 use crate::observation::{Observation, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState};
 use crate::phase::{Illegal, Phase, Signal};
 use crate::plan::capturing::first_try;
 use crate::plan::ending::Held;
+use crate::plan::living::is_point_of;
 use crate::plan::recovery::candidates;
 use crate::plan::{Draft, Then};
 use crate::record::{DataVolume, FinalSnapshot, Record, Superseded};
@@ -52,16 +53,14 @@ pub(in crate::plan) fn held(draft: &mut Draft<'_>, seen: &Observation) -> Held {
     if let Some(then) = doubled(draft) {
         return Held::Next(then);
     }
-    let now = draft.now();
     let instance = draft.record.instance.as_ref().map(|it| it.id.clone());
     for at in 0..draft.record.data.len() {
         let entry = &mut draft.record.data[at];
         let id = entry.volume_id.clone();
         let Some(volume) = seen.volumes.get(&id).filter(|it| !it.is_lost()) else {
-            let since = *entry.missing_since.get_or_insert(now);
             // Nothing was written to one that was not attached, and its last bytes are elsewhere.
             let is_needed = entry.attached || entry.point().is_none();
-            if is_needed && now.duration_since(since) < limits::QUIET {
+            if !is_gone(draft, at) && is_needed {
                 return Held::Unsure(format!("a read that shows the data volume {id}"));
             }
             continue;
@@ -227,7 +226,6 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
     if let Some(then) = vanished(draft, seen, at) {
         return Standing::Next(then);
     }
-    let now = draft.now();
     let id = draft.record.data[at].volume_id.clone();
     if !seen.look.volumes.contains(&id) {
         return Standing::Next(Then::Look);
@@ -241,22 +239,19 @@ fn standing(draft: &mut Draft<'_>, seen: &Observation, at: usize, home: &Home) -
     }
     let moves = found.is_some_and(|volume| !home.is_in(&volume.zone));
     let wants_point = needs_points(&draft.record) || moves;
-    let entry = &mut draft.record.data[at];
-    if entry.point().is_some() && wants_point {
+    if draft.record.data[at].point().is_some() && wants_point {
         return Standing::Ready;
     }
     match found.map(|volume| volume.state) {
         Some(VolumeState::Available) if wants_point => Standing::Capture,
         Some(VolumeState::Available) => Standing::Ready,
         Some(_) => Standing::Next(draft.wait(limits::NEXT_TICK, format!("{id} to be available"))),
-        None => {
-            let since = *entry.missing_since.get_or_insert(now);
-            if now.duration_since(since) < limits::QUIET {
-                let what = format!("a read that shows the data volume {id}");
-                return Standing::Next(draft.wait(limits::NEXT_TICK, what));
-            }
-            if entry.point().is_some() { Standing::Ready } else { Standing::Lost }
+        None if !is_gone(draft, at) => {
+            let what = format!("a read that shows the data volume {id}");
+            Standing::Next(draft.wait(limits::NEXT_TICK, what))
         }
+        None if draft.record.data[at].point().is_some() => Standing::Ready,
+        None => Standing::Lost,
     }
 }
 
@@ -298,14 +293,11 @@ pub(super) fn vanished(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> 
 
 /// Waits for a lost data volume, or for the operator to accept an older recovery point.
 pub(super) fn missing(draft: &mut Draft<'_>, seen: &Observation, at: usize) -> Then {
-    let now = draft.now();
-    let entry = &mut draft.record.data[at];
-    let (id, device) = (entry.volume_id.clone(), entry.device_name.clone());
-    let since = *entry.missing_since.get_or_insert(now);
-    if now.duration_since(since) < limits::QUIET {
+    let entry = draft.record.data[at].clone();
+    let (id, device) = (&entry.volume_id, &entry.device_name);
+    if !is_gone(draft, at) {
         return draft.poll(format!("a read that shows the data volume {id}"));
     }
-    let entry = entry.clone();
     let of_line = |it: &SnapshotFacts| entry.descends_from(&it.volume);
     let mut asked = String::new();
     if let Some(wanted) = draft.record.restore.clone() {
@@ -374,14 +366,9 @@ fn restored(draft: &mut Draft<'_>, at: usize, snapshot: &SnapshotFacts) -> Then 
 pub(in crate::plan) fn proven(draft: &Draft<'_>, seen: &Observation, needless: &Superseded) -> bool {
     let (names, cycle) = (draft.names(), draft.record.cycle.to_string());
     let has_own = |volume: &VolumeId| {
-        seen.snapshots.values().any(|it| {
-            it.own
-                && it.state == SnapshotState::Completed
-                && it.volume == *volume
-                && names.owns(&it.tags)
-                && it.tags.get(TAG_CYCLE) == Some(&cycle)
-                && Purpose::ROTATED.iter().any(|purpose| has_purpose(&it.tags, *purpose))
-        })
+        let of_cycle = |it: &&SnapshotFacts| it.tags.get(TAG_CYCLE) == Some(&cycle);
+        let mut of_cycle = seen.snapshots.values().filter(of_cycle);
+        of_cycle.any(|it| is_point_of(&names, it, volume, &Purpose::ROTATED))
     };
     let is_of = |it: &&DataVolume| match needless {
         Superseded::DataVolume(id) => it.former.contains(id),

@@ -176,19 +176,7 @@ fn a_lost_interface_is_made_again_with_its_address() {
 }
 
 fn stranger() -> InterfaceFacts {
-    InterfaceFacts {
-        id: InterfaceId::new("eni-9"),
-        state: InterfaceState::InUse,
-        subnet: SubnetId::new("subnet-1"),
-        zone: "us-east-1a".into(),
-        private_ip: "10.0.1.4".parse().unwrap(),
-        secondary: Vec::new(),
-        ipv6: Vec::new(),
-        description: String::new(),
-        groups: Vec::new(),
-        attached_to: None,
-        tags: Tags::new(),
-    }
+    InterfaceFacts { state: InterfaceState::InUse, ..free_interface("eni-9") }
 }
 
 #[test]

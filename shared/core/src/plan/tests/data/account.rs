@@ -249,19 +249,8 @@ impl Ec2 {
 
     fn create_interface(&mut self) -> Outcome {
         let id = InterfaceId::new(self.id("eni-"));
-        let facts = InterfaceFacts {
-            id: id.clone(),
-            state: InterfaceState::Available,
-            subnet: SubnetId::new("subnet-1"),
-            zone: "us-east-1a".into(),
-            private_ip: "10.0.1.4".parse().unwrap(),
-            secondary: Vec::new(),
-            ipv6: Vec::new(),
-            description: String::new(),
-            groups: Vec::new(),
-            attached_to: None,
-            tags: tags(Purpose::Interface, 1, "eni"),
-        };
+        let tags = tags(Purpose::Interface, 1, "eni");
+        let facts = InterfaceFacts { tags, ..free_interface(id.as_str()) };
         self.interfaces.insert(id, facts.clone());
         Outcome::Interface(facts)
     }
