@@ -97,6 +97,26 @@ impl Tables {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The records of the groups that an index lists; strongly consistent.
+    async fn read_groups(&self, listed: &[Item]) -> Reply<Vec<GroupRecord>> {
+        let names: Vec<GroupName> =
+            listed.iter().filter_map(|item| GroupName::from_key(items::text_of(item, "pk")?)).collect();
+        let reads = stream::iter(&names).map(|name| self.group(name));
+        let found: Vec<Reply<Option<GroupRecord>>> = reads.buffered(SHARDS_AT_ONCE).collect().await;
+        let mut groups = Vec::new();
+        for group in found {
+            match group {
+                Ok(group) => groups.extend(group),
+                // One that cannot be read, or must not be, is no reason to leave the others alone.
+                Err(failure) if failure.class == Class::Terminal => {
+                    tracing::error!(code = %failure.code, "a group is left alone: {failure}");
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(groups)
+    }
+
     /// An item that is about all nodes; strongly consistent.
     async fn common<T: DeserializeOwned>(&self, pk: &str) -> Reply<Option<T>> {
         let item = self.get(&self.state, [("pk", pk), ("sk", RECORD)]).await?;
@@ -267,22 +287,14 @@ impl Store for Tables {
 
     async fn groups(&self) -> Reply<Vec<GroupRecord>> {
         let found = self.shard(items::GROUPS.to_owned()).await?;
-        let names: Vec<GroupName> =
-            found.iter().filter_map(|item| GroupName::from_key(items::text_of(item, "pk")?)).collect();
-        let reads = stream::iter(&names).map(|name| self.group(name));
-        let found: Vec<Reply<Option<GroupRecord>>> = reads.buffered(SHARDS_AT_ONCE).collect().await;
-        let mut groups = Vec::new();
-        for group in found {
-            match group {
-                Ok(group) => groups.extend(group),
-                // One that cannot be read, or must not be, is no reason to leave the others alone.
-                Err(failure) if failure.class == Class::Terminal => {
-                    tracing::error!(code = %failure.code, "a group is left alone: {failure}");
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(groups)
+        self.read_groups(&found).await
+    }
+
+    async fn groups_with_backups(&self) -> Reply<Vec<GroupRecord>> {
+        let found = self.shard(items::GROUPS.to_owned()).await?;
+        let has_some = |item: &&Item| items::text_of(item, WORK_AT).is_some_and(|at| at != NEVER);
+        let with: Vec<Item> = found.iter().filter(has_some).cloned().collect();
+        self.read_groups(&with).await
     }
 
     async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written> {

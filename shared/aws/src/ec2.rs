@@ -11,12 +11,14 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::Ipv4Addr;
+use std::slice::from_ref;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::types::{Filter, NetworkInterfaceAttachmentChanges, SummaryStatus, Tag};
+use aws_sdk_ec2::types::{Filter, InstanceStatus, NetworkInterfaceAttachmentChanges, SummaryStatus, Tag};
 use perennial_core::config::{TemplateRef, TemplateSpec};
 use perennial_core::failure::Class;
 use perennial_core::ids::{
@@ -27,7 +29,7 @@ use perennial_core::names::{Purpose, Tagged, Tags};
 use perennial_core::observation::{
     AddressFacts, ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
-use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 use perennial_engine::ports::{Ec2, Reply};
 
 use crate::classify::{
@@ -58,6 +60,7 @@ const CREATE_SNAPSHOT: &str = "EC2:CreateSnapshot";
 const CREATE_SNAPSHOTS: &str = "EC2:CreateSnapshots";
 const CREATE_VOLUME: &str = "EC2:CreateVolume";
 const REGISTER_IMAGE: &str = "EC2:RegisterImage";
+const CREATE_IMAGE: &str = "EC2:CreateImage";
 const DELETE_VOLUME: &str = "EC2:DeleteVolume";
 const DELETE_SNAPSHOT: &str = "EC2:DeleteSnapshot";
 const CREATE_TAGS: &str = "EC2:CreateTags";
@@ -158,6 +161,23 @@ impl Ec2Adapter {
     }
 }
 
+impl Ec2Adapter {
+    /// Those of these instances whose status checks have both passed. By id, since this read has no such filter; only
+    /// running instances are listed.
+    async fn statuses(&self, ids: &[InstanceId]) -> Reply<BTreeSet<InstanceId>> {
+        let asked = Some(ids.iter().map(ToString::to_string).collect());
+        let answer = self.client.describe_instance_status().set_instance_ids(asked).send().await;
+        let answer = answer.map_err(|e| failure(DESCRIBE_INSTANCE_STATUS, &e))?;
+        let ok = Some(&SummaryStatus::Ok);
+        let has_passed = |status: &&InstanceStatus| {
+            status.instance_status().and_then(|s| s.status()) == ok
+                && status.system_status().and_then(|s| s.status()) == ok
+        };
+        let passed = answer.instance_statuses().iter().filter(has_passed);
+        Ok(passed.filter_map(|status| status.instance_id()).map(InstanceId::new).collect())
+    }
+}
+
 impl Ec2 for Ec2Adapter {
     async fn instances(&self, ids: &[InstanceId]) -> Reply<Vec<InstanceFacts>> {
         by_ids(ids, "instance-id", async |f| self.instances_where(f).await).await
@@ -171,21 +191,23 @@ impl Ec2 for Ec2Adapter {
         self.instances_where(by_tags(tagged)).await
     }
 
-    async fn checks_passed(&self, id: &InstanceId) -> Reply<bool> {
-        // By id, since this read has no such filter; only running instances are listed.
-        let answer = self.client.describe_instance_status().instance_ids(id.as_str()).send().await;
-        let answer = match answer.map_err(|e| failure(DESCRIBE_INSTANCE_STATUS, &e)) {
-            Ok(answer) => answer,
-            Err(failure) if failure.class == Class::NotFound => return Ok(false),
+    async fn checks_passed(&self, ids: &[InstanceId]) -> Reply<BTreeSet<InstanceId>> {
+        let all = match self.statuses(ids).await {
+            Ok(passed) => return Ok(passed),
+            // One that EC2 does not know spoils the answer about all others.
+            Err(failure) if failure.class == Class::NotFound && ids.len() > 1 => ids,
+            Err(failure) if failure.class == Class::NotFound => return Ok(BTreeSet::new()),
             Err(failure) => return Err(failure),
         };
-        let statuses = answer.instance_statuses();
-        let of_it = statuses.iter().find(|s| s.instance_id() == Some(id.as_str()));
-        Ok(of_it.is_some_and(|status| {
-            let ok = Some(&SummaryStatus::Ok);
-            status.instance_status().and_then(|s| s.status()) == ok
-                && status.system_status().and_then(|s| s.status()) == ok
-        }))
+        let mut passed = BTreeSet::new();
+        for id in all {
+            match self.statuses(from_ref(id)).await {
+                Ok(one) => passed.extend(one),
+                Err(failure) if failure.class == Class::NotFound => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(passed)
     }
 
     async fn volumes(&self, ids: &[VolumeId]) -> Reply<Vec<VolumeFacts>> {
@@ -362,6 +384,13 @@ impl Ec2 for Ec2Adapter {
         answer.image_id().map(ImageId::new).ok_or_else(|| incomplete(REGISTER_IMAGE, "the image id"))
     }
 
+    async fn create_image(&self, request: &BackupRequest) -> Reply<ImageId> {
+        // Tried again at the next tick, which first looks for what an unheard answer may have made.
+        let answer = requests::create_image(request).send_with(&self.once).await;
+        let answer = answer.map_err(|e| failure(CREATE_IMAGE, &e))?;
+        answer.image_id().map(ImageId::new).ok_or_else(|| incomplete(CREATE_IMAGE, "the image id"))
+    }
+
     async fn delete_volume(&self, id: &VolumeId) -> Reply<()> {
         let answer = self.client.delete_volume().volume_id(id.as_str()).send().await;
         answer.map(drop).map_err(|e| failure(DELETE_VOLUME, &e))
@@ -371,6 +400,20 @@ impl Ec2 for Ec2Adapter {
         // Its snapshots are deleted in steps of their own, each with its own proof.
         let answer = self.client.deregister_image().image_id(id.as_str()).send().await;
         answer.map(drop).map_err(|e| failure(DEREGISTER_IMAGE, &e))
+    }
+
+    async fn deregister_with_snapshots(&self, id: &ImageId) -> Reply<()> {
+        let deregister = self.client.deregister_image().image_id(id.as_str()).delete_associated_snapshots(true);
+        let answer = deregister.send().await.map_err(|e| failure(DEREGISTER_IMAGE, &e))?;
+        // Which of them are gone a read tells; what stays is deleted on its own.
+        for left in answer.delete_snapshot_results() {
+            let code = left.return_code().map(|code| code.as_str()).unwrap_or_default();
+            if code != "success" {
+                let snapshot = left.snapshot_id().unwrap_or_default();
+                tracing::info!(image = id.as_str(), snapshot, code, "a snapshot of the image stays for now");
+            }
+        }
+        Ok(())
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {

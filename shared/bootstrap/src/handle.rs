@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use perennial_core::event::{self, Envelope, Malformed};
 use perennial_core::limits;
 use perennial_engine::Engine;
+use perennial_engine::backups::BackupTick;
 use perennial_engine::configure::Configured;
 use perennial_engine::drive::Drive;
 use perennial_engine::passes::Tick;
@@ -30,6 +31,8 @@ pub(crate) trait Entry {
     async fn reconcile(&self) -> Reply<Tick>;
     /// The snapshot tick.
     async fn snapshot_pass(&self) -> Reply<SnapshotTick>;
+    /// The tick of image backups.
+    async fn backup_pass(&self) -> Reply<BackupTick>;
     /// The deployment, and the time.
     fn whereabouts(&self) -> (&str, Timestamp);
 }
@@ -52,6 +55,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Entry for Engine<E, S, B, C> {
         Box::pin(Engine::snapshot_pass(self)).await
     }
 
+    async fn backup_pass(&self) -> Reply<BackupTick> {
+        Box::pin(Engine::backup_pass(self)).await
+    }
+
     fn whereabouts(&self) -> (&str, Timestamp) {
         (&self.deployment, self.clock.now())
     }
@@ -72,7 +79,7 @@ pub(crate) async fn handle<N: Entry>(
             };
             Ok(stream::configure(&engine, batch).await)
         }
-        Function::SnapshotSchedule | Function::Reconcile => {
+        Function::SnapshotSchedule | Function::ImageBackup | Function::Reconcile => {
             let Some(time) = tick_time(event) else { return Ok(Value::Null) };
             let Some(engine) = engine(event, time, engine_at) else { return Ok(Value::Null) };
             if function == Function::SnapshotSchedule && is_stale(event, time, engine.whereabouts().1) {
@@ -146,15 +153,24 @@ fn is_stale(event: &Value, time: Option<Timestamp>, now: Timestamp) -> bool {
 }
 
 async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed> {
-    if function == Function::Reconcile {
-        let tick = engine.reconcile().await.map_err(Failed::logged)?;
-        tracing::debug!(?tick, "reconciled");
-    } else {
-        let tick = engine.snapshot_pass().await.map_err(Failed::logged)?;
-        let (deployment, now) = engine.whereabouts();
-        if let Some(figures) = metrics::of_snapshots(&tick, deployment, now) {
-            metrics::tell(&figures);
+    let (deployment, now) = engine.whereabouts();
+    let figures = match function {
+        Function::SnapshotSchedule => {
+            let tick = engine.snapshot_pass().await.map_err(Failed::logged)?;
+            metrics::of_snapshots(&tick, deployment, now)
         }
+        Function::ImageBackup => {
+            let tick = engine.backup_pass().await.map_err(Failed::logged)?;
+            metrics::of_backups(&tick, deployment, now)
+        }
+        _ => {
+            let tick = engine.reconcile().await.map_err(Failed::logged)?;
+            tracing::debug!(?tick, "reconciled");
+            None
+        }
+    };
+    if let Some(figures) = figures {
+        metrics::tell(&figures);
     }
     Ok(Value::Null)
 }

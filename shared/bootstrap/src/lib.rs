@@ -41,6 +41,8 @@ pub enum Function {
     ConfigChange,
     /// Every minute: periodic snapshots and their rotation.
     SnapshotSchedule,
+    /// Every minute: image backups of groups and their rotation.
+    ImageBackup,
     /// Every minute: whatever is unfinished, overdue or drifted.
     Reconcile,
 }

@@ -4,6 +4,7 @@
 //! is for queries over the log.
 
 use jiff::{SignedDuration, Timestamp};
+use perennial_engine::backups::BackupTick;
 use perennial_engine::snapshots::SnapshotTick;
 use serde_json::{Value, json};
 
@@ -12,31 +13,55 @@ const NAMESPACE: &str = "Perennial";
 
 /// The figures of a snapshot pass; `None` if there was no node to tell of.
 pub(crate) fn of_snapshots(tick: &SnapshotTick, deployment: &str, now: Timestamp) -> Option<Value> {
-    let age = tick.recovery_point_age?;
-    let seconds = |it: SignedDuration| it.as_secs();
-    let metrics = ["RecoveryPointAgeSeconds", "SnapshotLagSeconds"]
-        .map(|name| json!({"Name": name, "Unit": "Seconds"}));
-    Some(json!({
+    let metrics = [("RecoveryPointAgeSeconds", tick.recovery_point_age?), ("SnapshotLagSeconds", tick.lag)];
+    let rest = json!({
+        "nodes": tick.nodes,
+        "taken": tick.taken,
+        "deleted": tick.dropped,
+        "left": tick.left,
+        "failed": tick.failed,
+        "held": tick.held,
+        "refused": tick.refused,
+        "throttled": tick.throttled,
+    });
+    Some(line(metrics, ("snapshots", rest), deployment, now))
+}
+
+/// The figures of a pass over image backups; `None` if no group has them on.
+pub(crate) fn of_backups(tick: &BackupTick, deployment: &str, now: Timestamp) -> Option<Value> {
+    let metrics = [("BackupAgeSeconds", tick.age?), ("BackupLagSeconds", tick.lag)];
+    let rest = json!({
+        "groups": tick.groups,
+        "created": tick.created,
+        "failed": tick.failed,
+        "removed": tick.removed,
+        "left": tick.left,
+    });
+    Some(line(metrics, ("backups", rest), deployment, now))
+}
+
+/// A line with durations in seconds as metrics, and what else is to be found in the log.
+fn line(
+    metrics: [(&str, SignedDuration); 2],
+    (key, rest): (&str, Value),
+    deployment: &str,
+    now: Timestamp,
+) -> Value {
+    let announced = metrics.map(|(name, _)| json!({"Name": name, "Unit": "Seconds"}));
+    let mut line = json!({
         "_aws": {
             "Timestamp": now.as_millisecond(),
             "CloudWatchMetrics": [
-                {"Namespace": NAMESPACE, "Dimensions": [["Deployment"]], "Metrics": metrics}
+                {"Namespace": NAMESPACE, "Dimensions": [["Deployment"]], "Metrics": announced}
             ],
         },
         "Deployment": deployment,
-        "RecoveryPointAgeSeconds": seconds(age),
-        "SnapshotLagSeconds": seconds(tick.lag),
-        "snapshots": {
-            "nodes": tick.nodes,
-            "taken": tick.taken,
-            "deleted": tick.dropped,
-            "left": tick.left,
-            "failed": tick.failed,
-            "held": tick.held,
-            "refused": tick.refused,
-            "throttled": tick.throttled,
-        },
-    }))
+    });
+    for (name, duration) in metrics {
+        line[name] = json!(duration.as_secs());
+    }
+    line[key] = rest;
+    line
 }
 
 /// Writes them where CloudWatch finds them.

@@ -15,15 +15,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::{DesiredState, GroupPart, hash};
-use crate::ids::{AllocationId, GroupName, NodeName};
+use crate::backup::{self, Backups};
+use crate::config::{DesiredState, GroupPart, hash, parse};
+use crate::ids::{AllocationId, GroupName, ImageId, NodeName};
+use crate::names::Tags;
 
 pub use plan::{Plan, Seen, plan};
 pub use roll::Roll;
 pub use share::Share;
 
-/// The schema of group records that this code writes.
-pub const SCHEMA_VERSION: u32 = 1;
+/// The schema of group records that this code writes. 2: a record may tell of backups, which code that knows only 1
+/// would forget.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What Perennial knows and intends for one group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +57,12 @@ pub struct GroupRecord {
     /// Whether it was confirmed that the item is gone: all members are given up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+    /// Since when it is so: from here on the retention of its backups counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
+    /// Its image backups, from the first time they are turned on until all of them are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<Backups>,
     /// How far the replacement of all members is, while one is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roll: Option<Roll>,
@@ -79,6 +88,16 @@ impl AcceptedGroup {
     /// The config of a group whose item says this.
     pub fn new(item: &Value, part: GroupPart) -> Self {
         Self { hash: hash(item), template: share::template(item), part }
+    }
+
+    /// The image that the operator names for all members, if any.
+    pub fn image(&self) -> Option<ImageId> {
+        self.template.pointer("/launch/image")?.as_str().and_then(ImageId::parse)
+    }
+
+    /// The operator's tags for all that is made for the group.
+    pub fn tags(&self) -> Tags {
+        parse(&self.template).config.tags
     }
 
     /// Whether nothing may be changed.
@@ -138,13 +157,16 @@ impl GroupRecord {
             last_number: 0,
             absent_since: None,
             removed: false,
+            removed_at: None,
+            backups: None,
             roll: None,
             notices: Vec::new(),
         }
     }
 
     /// Puts an accepted config in force. After a removal the members are wished what they were before it.
-    pub fn put_in_force(&mut self, config: AcceptedGroup) {
+    pub fn put_in_force(&mut self, config: AcceptedGroup, now: Timestamp) {
+        backup::heed(self, &config, now);
         if self.removed {
             // An address that was taken out meanwhile may be another's by now.
             for member in &mut self.members {
@@ -155,7 +177,7 @@ impl GroupRecord {
         self.config = config;
         self.in_force_since = self.generation + 1;
         self.absent_since = None;
-        self.removed = false;
+        (self.removed, self.removed_at) = (false, None);
     }
 
     /// The member of this name.

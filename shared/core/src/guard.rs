@@ -3,7 +3,7 @@
 //! A filter or a record is no proof of ownership: the resource is read again by id, and only its own tags
 //! and state say whether it may go.
 
-use crate::names::{Names, Purpose, Tags, has_purpose};
+use crate::names::{GroupNames, Names, Purpose, Tags, has_purpose};
 use crate::observation::{
     ImageFacts, InstanceFacts, InterfaceFacts, InterfaceState, SnapshotFacts, SnapshotState, VolumeFacts,
     VolumeState,
@@ -76,6 +76,23 @@ pub fn image(names: &Names<'_>, facts: &ImageFacts, purposes: &[Purpose]) -> Ver
 /// take effect when it completes, and it would go on occupying the volume's limit.
 pub fn snapshot(names: &Names<'_>, facts: &SnapshotFacts, purposes: &[Purpose]) -> Verdict {
     judged(ours(names, &facts.tags, purposes), || free_snapshot(facts))
+}
+
+fn of_group(names: &GroupNames<'_>, tags: &Tags) -> Result<(), Verdict> {
+    if names.owns(tags) {
+        return Ok(());
+    }
+    Err(Verdict::NotOurs("its tags do not name it a backup of this group".to_owned()))
+}
+
+/// Whether a backup of a group may be deregistered.
+pub fn backup_image(names: &GroupNames<'_>, facts: &ImageFacts) -> Verdict {
+    judged(of_group(names, &facts.tags), || Verdict::Go)
+}
+
+/// Whether a snapshot that a backup of a group stands on may be deleted.
+pub fn backup_snapshot(names: &GroupNames<'_>, facts: &SnapshotFacts) -> Verdict {
+    judged(of_group(names, &facts.tags), || free_snapshot(facts))
 }
 
 /// Whether an instance may be terminated: it is ours, and nothing that is kept goes with it.

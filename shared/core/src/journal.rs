@@ -50,6 +50,15 @@ pub enum Kind {
     /// The fleet needs more snapshots than the pace or EC2's quota allows.
     #[serde(rename = "Snapshots Lagging")]
     SnapshotsLagging,
+    /// A backup of a group is available, and members are launched from it.
+    #[serde(rename = "Backup Created")]
+    BackupCreated,
+    /// An attempt at one came to nothing.
+    #[serde(rename = "Backup Failed")]
+    BackupFailed,
+    /// One was removed, with the snapshots it stood on.
+    #[serde(rename = "Backup Removed")]
+    BackupRemoved,
     /// An edit of the item is in force.
     #[serde(rename = "Config Accepted")]
     ConfigAccepted,
@@ -73,6 +82,9 @@ impl Kind {
             Self::NodeReleased => "Node Released",
             Self::OrphanFound => "Orphan Found",
             Self::SnapshotsLagging => "Snapshots Lagging",
+            Self::BackupCreated => "Backup Created",
+            Self::BackupFailed => "Backup Failed",
+            Self::BackupRemoved => "Backup Removed",
             Self::ConfigAccepted => "Config Accepted",
             Self::ConfigRejected => "Config Rejected",
         }
@@ -96,7 +108,7 @@ pub struct OwnEvent {
 pub struct Detail {
     /// Stable over repeated publishing: receivers drop what they have seen.
     pub id: String,
-    /// The node, by bare name; empty if it is about a group.
+    /// The node, by bare name; empty if it is about a group. Of a backup the member that it was made of.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub node: String,
     /// The group, by bare name: what it is about, or what the node is a member of.
@@ -130,6 +142,12 @@ pub struct Detail {
     /// From when on writes are lost, if the operator accepted an older recovery point since the node last ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<Timestamp>,
+    /// Of a backup: the seconds since the moment that it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<i64>,
+    /// Of a backup: the seconds that it took to be made, or to fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<i64>,
     /// What is wrong with a rejected config: `path: remedy`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -157,7 +175,7 @@ impl OwnEvent {
             eni_id: record.network.as_ref().map(|n| n.eni_id.to_string()),
             durations: record.durations.clone(),
             lost_since: record.lost_since,
-            problems: Vec::new(),
+            ..Detail::default()
         };
         Self { kind, time: now, detail }
     }

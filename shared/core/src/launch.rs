@@ -231,9 +231,19 @@ pub struct Rung {
     pub subnet: SubnetId,
 }
 
-/// The image a node's next instance starts from: its own once it has one, else the base image.
-pub fn image_for(record: &Record, template: &TemplateFacts) -> Option<ImageId> {
-    own_image(record).or_else(|| record.config().launch.image.clone()).or_else(|| template.image.clone())
+/// The image a node's next instance starts from: its own once it has one, else its group's newest backup, else the
+/// base image.
+fn image_for(record: &Record, seen: &Observation, template: &TemplateFacts) -> Option<ImageId> {
+    let said = record.config().launch.image.as_ref();
+    let backup = || backup_for(record, seen).cloned();
+    own_image(record).or_else(backup).or_else(|| said.cloned()).or_else(|| template.image.clone())
+}
+
+/// The backup that a member is launched from; none if it keeps a root or data of its own.
+fn backup_for<'s>(record: &Record, seen: &'s Observation) -> Option<&'s ImageId> {
+    let persist = &record.config().persist;
+    let group = seen.group_image.as_ref().filter(|_| persist.root.is_none() && persist.data.is_none());
+    group.and_then(|group| group.over(record.config().launch.image.as_ref()))
 }
 
 /// The node image, if root persistence is on and there is one that can be launched.
@@ -359,9 +369,10 @@ pub fn resolve(
             remedy: "Ask for help: nothing older is launched by itself, and nothing is deleted".to_owned(),
         });
     }
-    let image = image_for(record, template).and_then(|id| seen.images.get(&id)).ok_or_else(|| Obstacle {
+    let wanted = image_for(record, seen, template);
+    let image = wanted.as_ref().and_then(|id| seen.images.get(id)).ok_or_else(|| Obstacle {
         code: "image-missing",
-        message: match image_for(record, template) {
+        message: match &wanted {
             Some(id) => format!("the image {id} does not exist or is not shared with this account"),
             None => "neither the config nor the launch template names an image".to_owned(),
         },
@@ -418,7 +429,10 @@ fn request(
     let merged = |base: &Tags| base.iter().chain(operator).map(|(k, v)| (k.clone(), v.clone())).collect();
     let instance_tags: Tags = merged(&template.instance_tags);
     let mut volume_tags: Tags = merged(&template.volume_tags);
-    let devices = devices(record, template, image);
+    let devices = match backup_for(record, seen) == Some(&image.id) {
+        true => devices_of_backup(template, image),
+        false => devices(record, template, image),
+    };
     if devices.iter().any(|device| is_made(device, &image.root_device)) {
         // EC2 gives all volumes of a launch the same tags, so that none of them can say which it is.
         volume_tags.entry("Name".to_owned()).or_insert_with(|| format!("{} volume", record.name));
@@ -438,6 +452,19 @@ fn request(
         volume_tags: names.tags(&volume_tags, record.cycle, Purpose::Root, &token),
         token,
     })
+}
+
+/// The devices of a launch from a backup: what the image maps is as the instance had it, sizes that have grown since
+/// included; of the template only what the image does not know. All of them are copies, which go with the instance
+/// unless the template says otherwise.
+fn devices_of_backup(template: &TemplateFacts, image: &ImageFacts) -> Vec<Device> {
+    let said = |name: &str| template.devices.iter().find(|device| bare(&device.device_name) == bare(name));
+    let copied = image.devices.iter().map(|name| {
+        let goes = said(name).and_then(|device| device.delete_on_termination).unwrap_or(true);
+        Device { device_name: name.clone(), delete_on_termination: Some(goes), ..Device::default() }
+    });
+    let is_new = |device: &&Device| !image.devices.iter().any(|name| bare(name) == bare(&device.device_name));
+    copied.chain(template.devices.iter().filter(is_new).cloned()).collect()
 }
 
 /// The template's devices, with the root under the exact name the image gives it. Of a node image the

@@ -6,6 +6,7 @@
 //! is a bug.
 
 pub mod absorb;
+pub mod backup;
 pub mod config;
 pub mod event;
 pub mod failure;

@@ -118,6 +118,24 @@ pub const RETENTION_MIN: SignedDuration = secs(60 * 60);
 pub const RETENTION_MAX: SignedDuration = secs(10 * 365 * 24 * 60 * 60);
 /// A purge that an edit brings about at once waits this long: a whole tick goes by after `_status` said so.
 pub const PURGE_NOTICE: SignedDuration = secs(60);
+/// So long a source is waited for that a backup is due of: a member may be on its way, or its status checks, which
+/// take some minutes. The shortest interval of backups is no longer.
+pub const BACKUP_SOURCE_WAITED: SignedDuration = secs(10 * 60);
+/// A backup that EC2 has not begun for so long is given up: one of another instance may be.
+pub const BACKUP_STALLED: SignedDuration = secs(30 * 60);
+/// So often it is tried to make the backup that is due.
+pub const BACKUP_ATTEMPTS: u32 = 3;
+/// And so long after the last attempt.
+pub const BACKUP_REST: SignedDuration = secs(60);
+/// A backup is not removed so shortly after another one took its place: several times the time that an invocation has
+/// which read it as the present one, and may be about to write down a launch from it.
+pub const BACKUP_SETTLES: SignedDuration = secs(5 * 60);
+/// A backup that reads do not show for so long was removed by other hands. Nothing is deleted for that.
+pub const BACKUP_MISSING_IS_GONE: SignedDuration = secs(3 * 60);
+/// What could not be removed for so long is told of.
+pub const BACKUP_HELD: SignedDuration = secs(60 * 60);
+/// So many images are remembered that members were launched from before the operator changed the image.
+pub const FORMER_IMAGES_KEPT: usize = 500;
 /// The most members that a group may have: its record lists them all, and an item has at most 400 KB.
 pub const CAPACITY_MAX: u32 = 500;
 /// Highest value of `recycle`: beyond it a typo is likelier than a count.

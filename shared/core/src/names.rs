@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{InterfaceId, NodeName, Resource, SnapshotId, VolumeId};
+use crate::ids::{GroupName, InstanceId, InterfaceId, NodeName, Resource, SnapshotId, VolumeId};
 use crate::limits::WORK_SHARDS;
 
 /// Tags as AWS has them.
@@ -61,6 +61,8 @@ pub enum Purpose {
     Final,
     /// The image registered from a final snapshot.
     Image,
+    /// An image of a group's member, made on a schedule, and the snapshots it stands on.
+    Backup,
     /// Something of the operator's that a node uses: never deleted.
     Adopted,
 }
@@ -78,6 +80,7 @@ impl Purpose {
             Self::Rebalance => "rebalance",
             Self::Final => "final",
             Self::Image => "image",
+            Self::Backup => "backup",
             Self::Adopted => "adopted",
         }
     }
@@ -235,6 +238,46 @@ impl Names<'_> {
     pub fn owns(&self, tags: &Tags) -> bool {
         let is = |tag: &str, value: &str| tags.get(tag).is_some_and(|v| v == value);
         is(TAG_DEPLOYMENT, self.deployment) && is(TAG_NODE, self.node.as_str()) && is(TAG_LIFE, self.life)
+    }
+}
+
+/// Whose backups these are.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNames<'a> {
+    /// The deployment.
+    pub deployment: &'a str,
+    /// The group.
+    pub group: &'a GroupName,
+}
+
+impl GroupNames<'_> {
+    /// Unique name of a backup that is begun at this moment; AWS allows 3 to 128 characters.
+    pub fn backup(&self, at: Timestamp, instance: &InstanceId) -> String {
+        let hash = digest(&[self.deployment, self.group.as_str(), instance.as_str(), &at.to_string()]);
+        format!("{}/{}/{}-{}", self.deployment, self.group, at.strftime("%Y%m%dT%H%M%SZ"), &hash[..8])
+    }
+
+    /// The tags of the backup of this name, and of its snapshots: the operator's first, ours win.
+    pub fn tags(&self, operator: &Tags, name: &str) -> Tags {
+        let mut tags = operator.clone();
+        tags.entry("Name".to_owned()).or_insert_with(|| format!("{} backup", self.group));
+        for (tag, value) in [
+            (TAG_DEPLOYMENT, self.deployment),
+            (TAG_GROUP, self.group.as_str()),
+            (TAG_PURPOSE, Purpose::Backup.as_str()),
+            (TAG_KEY, name),
+        ] {
+            tags.insert(tag.to_owned(), value.to_owned());
+        }
+        tags
+    }
+
+    /// Whether tags say "a backup that this deployment made for this group".
+    pub fn owns(&self, tags: &Tags) -> bool {
+        let is = |tag: &str, value: &str| tags.get(tag).is_some_and(|v| v == value);
+        is(TAG_DEPLOYMENT, self.deployment)
+            && is(TAG_GROUP, self.group.as_str())
+            && has_purpose(tags, Purpose::Backup)
     }
 }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backup::GroupImage;
 use crate::config::TemplateSpec;
 use crate::ids::{
     AllocationId, GroupName, ImageId, InstanceId, InterfaceId, NodeName, SnapshotId, SubnetId, VolumeId,
@@ -276,6 +277,10 @@ pub struct ImageFacts {
     pub root_snapshot: Option<SnapshotId>,
     /// All EBS devices it maps.
     pub devices: Vec<String>,
+    /// The snapshots behind them.
+    pub snapshots: Vec<SnapshotId>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
     /// What it says about itself.
     pub platform: Platform,
     /// Its tags.
@@ -406,6 +411,8 @@ pub struct Look {
     pub elastic_ips: Vec<AllocationId>,
     /// Interfaces, whosesoever, that have one of these private addresses.
     pub holders_of: Vec<Ipv4Addr>,
+    /// The backup that members of this group are launched from.
+    pub group: Option<GroupName>,
 }
 
 impl Look {
@@ -435,6 +442,7 @@ impl Look {
             && all(&self.subnets, &wider.subnets)
             && all(&self.elastic_ips, &wider.elastic_ips)
             && all(&self.holders_of, &wider.holders_of)
+            && one(&self.group, &wider.group)
     }
 }
 
@@ -465,6 +473,8 @@ pub struct Observation {
     pub elastic_ips: BTreeMap<AllocationId, AddressFacts>,
     /// Interfaces found to have an address that was asked for.
     pub holders: Vec<InterfaceFacts>,
+    /// What the group says of the image.
+    pub group_image: Option<GroupImage>,
 }
 
 /// The config item of a node.

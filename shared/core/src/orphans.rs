@@ -5,6 +5,7 @@
 //! still want (a root that was swapped by hand, a recovery point older than the present root's descent) is
 //! reported and left alone. An instance is never deleted here.
 
+mod backups;
 mod found;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use backups::{group_of, is_backup, judge_backup};
 pub use found::{Found, all, event};
 
 use crate::config::{DesiredState, Retained};

@@ -284,6 +284,21 @@ pub struct ImageRequest {
     pub tags: Tags,
 }
 
+/// An image to be made of a running instance, without a reboot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupRequest {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its unique name, which serves as its token.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Devices of the instance that are left out.
+    pub without: Vec<String>,
+    /// Its tags, and those of its snapshots.
+    pub tags: Tags,
+}
+
 /// What became of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use perennial_core::config;
-use perennial_core::group::{GroupRecord, Member, Seen, Share, plan};
+use perennial_core::group::{GroupRecord, Member, SCHEMA_VERSION, Seen, Share, plan};
 use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::limits;
 use perennial_core::names::whole_second;
@@ -151,7 +151,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
             // Two ticks that overlap are one look.
             Some(since) if now.duration_since(since) >= limits::NEXT_TICK => {
-                record.removed = true;
+                (record.removed, record.removed_at) = (true, Some(now));
                 tracing::info!(group = %record.name, "its item was deleted: all its members are deallocated");
             }
             Some(_) => return Ok(false),
@@ -296,6 +296,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     /// Writes a group; its generation is then the new one.
     pub(crate) async fn write_group(&self, record: &mut GroupRecord, expected: u64) -> Reply<Written> {
         record.generation = expected + 1;
+        record.schema_version = SCHEMA_VERSION;
         record.updated_at = whole_second(self.clock.now()).max(record.updated_at);
         self.store.write_group(record, expected).await
     }

@@ -3,6 +3,7 @@
 //! Nothing is decided here. The engine reads what [`perennial_core`] asks for, does what it plans, and
 //! writes what it concludes; every write is conditional, every step is claimed before it is done.
 
+pub mod backups;
 pub mod commit;
 pub mod configure;
 pub mod drive;

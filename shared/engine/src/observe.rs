@@ -1,6 +1,7 @@
 //! Looking: everything a decision asks for, read at once.
 
 use futures::join;
+use perennial_core::backup::GroupImage;
 use perennial_core::config;
 use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::launch::TemplateFacts;
@@ -59,7 +60,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             some(look.image_name.is_some(), ec2.images_by_name(text(&look.image_name))),
             async {
                 match &look.status_of {
-                    Some(instance) => ec2.checks_passed(instance).await,
+                    Some(instance) => {
+                        let passed = ec2.checks_passed(std::slice::from_ref(instance)).await;
+                        passed.map(|passed| passed.contains(instance))
+                    }
                     None => Ok(false),
                 }
             },
@@ -69,9 +73,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             some(!look.elastic_ips.is_empty(), ec2.elastic_ips(&look.elastic_ips)),
             some(!look.holders_of.is_empty(), ec2.interfaces_with(&look.holders_of)),
         );
-        let (template, images, subnets) = base?;
+        let Base { template, images, subnets, group_image } = base?;
         let (item, holders) = (item?, holders?);
-        let mut seen = Observation { checks_passed: checks?, template, item, holders, ..rest? };
+        let mut seen = Observation { checks_passed: checks?, template, item, holders, group_image, ..rest? };
         seen.elastic_ips.extend(elastic_ips?.into_iter().map(|it| (it.id.clone(), it)));
         seen.instances.extend(launched?.into_iter().chain(instances?).map(|i| (i.id.clone(), i)));
         seen.volumes.extend(keyed_volumes?.into_iter().chain(volumes?).map(|v| (v.id.clone(), v)));
@@ -147,13 +151,18 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         Ok(seen)
     }
 
-    /// The launch template, then images and subnets with those that it names.
-    async fn base(&self, look: &Look) -> Reply<(Option<TemplateFacts>, Vec<ImageFacts>, Vec<SubnetFacts>)> {
-        let template = match &look.template {
-            Some(spec) => self.ec2.template(spec).await?,
-            None => None,
+    /// The launch template and the group's backup, then images and subnets with those that they name.
+    async fn base(&self, look: &Look) -> Reply<Base> {
+        let template = async {
+            match &look.template {
+                Some(spec) => self.ec2.template(spec).await,
+                None => Ok(None),
+            }
         };
+        let (template, group_image) = join!(template, self.group_image(look.group.as_ref()));
+        let (template, group_image) = (template?, group_image?);
         let (mut images, mut subnets) = (look.images.clone(), look.subnets.clone());
+        images.extend(group_image.as_ref().map(|group| group.effective().clone()));
         if let Some(template) = &template {
             images.extend(template.image.clone());
             subnets.extend(template.subnet.clone());
@@ -162,8 +171,23 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             some(!images.is_empty(), self.ec2.images(&images)),
             some(!subnets.is_empty(), self.ec2.subnets(&subnets)),
         );
-        Ok((template, images?, subnets?))
+        Ok(Base { template, images: images?, subnets: subnets?, group_image })
     }
+
+    /// The backup that members of a group are launched from, as its record says now.
+    async fn group_image(&self, group: Option<&GroupName>) -> Reply<Option<GroupImage>> {
+        let Some(group) = group else { return Ok(None) };
+        let record = self.store.group(group).await?;
+        Ok(record.and_then(|record| record.backups).and_then(|backups| backups.image()))
+    }
+}
+
+/// What launches begin with.
+struct Base {
+    template: Option<TemplateFacts>,
+    images: Vec<ImageFacts>,
+    subnets: Vec<SubnetFacts>,
+    group_image: Option<GroupImage>,
 }
 
 async fn some<T>(asked: bool, read: impl Future<Output = Reply<Vec<T>>>) -> Reply<Vec<T>> {

@@ -4,6 +4,8 @@
 //! is known. What is told, adopted or about to be deleted is written down in the record as it was judged:
 //! whoever wrote meanwhile is left alone until the next hour. Nothing is changed while suspended.
 
+mod backups;
+
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, join};
@@ -13,7 +15,7 @@ use perennial_core::limits;
 use perennial_core::names::{Names, Tagged, made_for, whole_second};
 use perennial_core::observation::Observation;
 use perennial_core::orphans::{
-    Adoption, Finding, Found, Orphans, Sight, adopt, all, deleting, event, judge, tell,
+    Adoption, Finding, Found, Orphans, Sight, adopt, all, deleting, event, is_backup, judge, tell,
 };
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
@@ -126,6 +128,9 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let mut pass = Pass { seen: &seen, now, suspended, known, next, changes, reports };
         for (group, read) in groups.iter().zip(reads) {
             self.judge_group(&mut pass, group, read).await;
+        }
+        if let Err(failure) = self.judge_backups(&mut pass).await {
+            tracing::warn!(code = %failure.code, "orphans among the backups were not looked for: {failure}");
         }
         if self.store.write_orphans(&pass.next, generation).await? == Written::Conflict {
             tracing::info!("another invocation has just looked for orphans");
@@ -344,10 +349,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
     }
 }
 
-/// What is found, by the node that its tags name. A name that no node can have is like none.
+/// What is found of nodes, by the node that its tags name. A name that no node can have is like none.
 fn by_node(seen: &Observation) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<Option<NodeName>, Vec<Found<'_>>> = BTreeMap::new();
-    for found in all(seen) {
+    for found in all(seen).into_iter().filter(|found| !is_backup(*found)) {
         groups.entry(found.node().and_then(NodeName::parse)).or_default().push(found);
     }
     groups.into_iter().map(|(node, found)| Group { node, found }).collect()

@@ -3,6 +3,7 @@
 //! Cut by use; no type of any SDK appears here. Every call that can fail answers with a
 //! [`Failure`] whose class says what to do; adapters never decide.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +23,7 @@ use perennial_core::observation::{
 };
 use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
-use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 use serde_json::Value;
 
 /// What a call to the world answers.
@@ -40,8 +41,8 @@ pub trait Ec2 {
     async fn instances_by_token(&self, token: &str) -> Reply<Vec<InstanceFacts>>;
     /// Instances by their tags, ended ones included.
     async fn instances_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<InstanceFacts>>;
-    /// Whether both status checks of an instance have passed.
-    async fn checks_passed(&self, id: &InstanceId) -> Reply<bool>;
+    /// Those of these instances whose status checks have both passed.
+    async fn checks_passed(&self, ids: &[InstanceId]) -> Reply<BTreeSet<InstanceId>>;
     /// Volumes by id.
     async fn volumes(&self, ids: &[VolumeId]) -> Reply<Vec<VolumeFacts>>;
     /// Volumes by their tags.
@@ -101,10 +102,14 @@ pub trait Ec2 {
     async fn create_snapshots(&self, request: &SetRequest) -> Reply<Vec<SnapshotFacts>>;
     /// Registers an image; its name is unique.
     async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId>;
+    /// Makes an image of a running instance without a reboot, of all its volumes at one moment; its name is unique.
+    async fn create_image(&self, request: &BackupRequest) -> Reply<ImageId>;
     /// Deletes a volume.
     async fn delete_volume(&self, id: &VolumeId) -> Reply<()>;
     /// Deregisters an image and leaves its snapshots.
     async fn deregister_image(&self, id: &ImageId) -> Reply<()>;
+    /// Deregisters an image, and has EC2 delete every snapshot that no other image stands on.
+    async fn deregister_with_snapshots(&self, id: &ImageId) -> Reply<()>;
     /// Deletes a snapshot.
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()>;
     /// Deletes an interface.
@@ -180,6 +185,9 @@ pub trait Store {
     async fn group(&self, group: &GroupName) -> Reply<Option<GroupRecord>>;
     /// The records of all groups: which there are is eventually consistent, what they say strongly.
     async fn groups(&self) -> Reply<Vec<GroupRecord>>;
+    /// The records of those groups that have image backups, or are to have them; which these are is eventually
+    /// consistent.
+    async fn groups_with_backups(&self) -> Reply<Vec<GroupRecord>>;
     /// Writes a group, if nobody did since that of this generation (0 for none) was read.
     async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written>;
     /// Puts the item of a new member into the config table, unless one of its id is there.

@@ -7,13 +7,19 @@ use crate::files::File;
 
 /// The most lines a file may have.
 pub const FILE_MOST: usize = 600;
+/// The most lines of the deployment: CloudFormation reads one file, which cannot be split.
+pub const DEPLOYMENT_MOST: usize = 1200;
 /// The most lines the `main.rs` of a function may have: it only wires.
 pub const MAIN_MOST: usize = 60;
 
 /// Whether a file is short enough to be read in one go.
 pub fn length(file: &File) -> Option<Finding> {
     let is_main = file.is_in("functions") && file.is("/src/main.rs");
-    let most = if is_main { MAIN_MOST } else { FILE_MOST };
+    let most = match file.path.as_str() {
+        "infra/template.yaml" => DEPLOYMENT_MOST,
+        _ if is_main => MAIN_MOST,
+        _ => FILE_MOST,
+    };
     let lines = file.text.lines().count();
     (lines > most).then(|| {
         let remedy = if is_main {

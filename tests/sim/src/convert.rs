@@ -160,6 +160,8 @@ pub fn image(it: &cloud::Image) -> ImageFacts {
         ebs_root: true,
         root_snapshot: root.and_then(|d| d.ebs.as_ref()?.snapshot_id.as_ref()).map(SnapshotId::new),
         devices: it.spec.block_devices.iter().map(|device| device.device_name.clone()).collect(),
+        snapshots: it.snapshot_ids().map(SnapshotId::new).collect(),
+        created_at: Some(it.creation_date),
         platform: Platform {
             architecture: it.architecture().to_owned(),
             virtualization: it.virtualization().to_owned(),

@@ -178,14 +178,18 @@ impl Ec2 for SimEc2 {
             .shown_instances(&self.pages("EC2:DescribeInstances", request, Cloud::describe_instances).await?))
     }
 
-    async fn checks_passed(&self, id: &InstanceId) -> Reply<bool> {
+    async fn checks_passed(&self, ids: &[InstanceId]) -> Reply<BTreeSet<InstanceId>> {
         if self.defect() == Some(Defect::ChecksAlwaysPass) {
-            return Ok(true);
+            return Ok(ids.iter().cloned().collect());
         }
-        let ask = |cloud: &mut Cloud| cloud.describe_instance_status(&Describe::ids([id.to_string()]), false);
+        let asked = Describe::ids(ids.iter().map(ToString::to_string));
+        let ask = |cloud: &mut Cloud| cloud.describe_instance_status(&asked, false);
         match self.ask("EC2:DescribeInstanceStatus", ask).await {
-            Ok(page) => Ok(page.items.iter().any(|status| status.status == "ok")),
-            Err(failure) if failure.class == Class::NotFound => Ok(false),
+            Ok(page) => {
+                let passed = page.items.iter().filter(|status| status.status == "ok");
+                Ok(passed.map(|status| InstanceId::new(&status.instance_id)).collect())
+            }
+            Err(failure) if failure.class == Class::NotFound => Ok(BTreeSet::new()),
             Err(failure) => Err(failure),
         }
     }
@@ -452,6 +456,12 @@ impl Ec2 for SimEc2 {
 
     async fn deregister_image(&self, id: &ImageId) -> Reply<()> {
         self.change("EC2:DeregisterImage", id.to_string(), |cloud| cloud.deregister_image(id.as_str(), false))
+            .await
+            .map(|_| ())
+    }
+
+    async fn deregister_with_snapshots(&self, id: &ImageId) -> Reply<()> {
+        self.change("EC2:DeregisterImage", id.to_string(), |cloud| cloud.deregister_image(id.as_str(), true))
             .await
             .map(|_| ())
     }

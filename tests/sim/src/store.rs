@@ -207,6 +207,11 @@ impl Store for Tables {
         self.0.call("Store:Groups", read).await
     }
 
+    async fn groups_with_backups(&self) -> Reply<Vec<GroupRecord>> {
+        let with = self.groups().await?;
+        Ok(with.into_iter().filter(|group| group.backups.is_some()).collect())
+    }
+
     async fn write_group(&self, record: &GroupRecord, expected: u64) -> Reply<Written> {
         let call = "Store:WriteGroup";
         let item = serde_json::to_value(record).map_err(|e| broken(call, e))?;

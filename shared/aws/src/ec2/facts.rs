@@ -231,6 +231,8 @@ pub(super) fn image(raw: &Image) -> Option<ImageFacts> {
         ebs_root: matches!(raw.root_device_type(), Some(DeviceType::Ebs)),
         root_snapshot: root.and_then(|d| d.ebs()?.snapshot_id()).map(SnapshotId::new),
         devices: on_ebs.iter().filter_map(|d| d.device_name()).map(str::to_owned).collect(),
+        snapshots: on_ebs.iter().filter_map(|d| d.ebs()?.snapshot_id()).map(SnapshotId::new).collect(),
+        created_at: raw.creation_date().and_then(|text| text.parse().ok()),
         platform: Platform {
             architecture: owned(raw.architecture().map(|a| a.as_str())),
             virtualization: owned(raw.virtualization_type().map(|v| v.as_str())),

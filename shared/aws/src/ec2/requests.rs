@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use aws_sdk_ec2::operation::create_image::builders::CreateImageInputBuilder;
 use aws_sdk_ec2::operation::create_network_interface::builders::CreateNetworkInterfaceInputBuilder;
 use aws_sdk_ec2::operation::create_snapshot::builders::CreateSnapshotInputBuilder;
 use aws_sdk_ec2::operation::create_snapshots::builders::CreateSnapshotsInputBuilder;
@@ -23,7 +24,7 @@ use aws_sdk_ec2::types::{
 use perennial_core::launch::{Device, LaunchNetwork, LaunchRequest, Market, Settings};
 use perennial_core::names::Tags;
 use perennial_core::observation::VolumeShape;
-use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
 
 fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
     let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
@@ -275,6 +276,23 @@ pub(super) fn register_image(request: &ImageRequest) -> RegisterImageInputBuilde
         .set_kernel_id(platform.kernel.clone().filter(|_| paravirtual))
         .set_ramdisk_id(platform.ramdisk.clone().filter(|_| paravirtual))
         .tag_specifications(tagged(ResourceType::Image, &request.tags))
+}
+
+/// An image of a running instance, crash-consistent over its volumes.
+pub(super) fn create_image(request: &BackupRequest) -> CreateImageInputBuilder {
+    let left_out = request.without.iter().map(|device| {
+        // EC2 reads the empty word as "not this device".
+        BlockDeviceMapping::builder().device_name(device).no_device("").build()
+    });
+    let without: Vec<BlockDeviceMapping> = left_out.collect();
+    CreateImageInputBuilder::default()
+        .instance_id(request.instance.as_str())
+        .name(&request.name)
+        .description(&request.description)
+        .no_reboot(true)
+        .set_block_device_mappings(Some(without).filter(|devices| !devices.is_empty()))
+        .tag_specifications(tagged(ResourceType::Image, &request.tags))
+        .tag_specifications(tagged(ResourceType::Snapshot, &request.tags))
 }
 
 #[cfg(test)]

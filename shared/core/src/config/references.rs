@@ -144,6 +144,8 @@ mod tests {
             ebs_root: true,
             root_snapshot: None,
             devices: Vec::new(),
+            snapshots: Vec::new(),
+            created_at: None,
             platform: Platform::default(),
             tags: Default::default(),
         }

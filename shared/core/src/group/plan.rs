@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::share::{asks_for, is_kept};
 use super::{GroupRecord, Member, item_of, roll};
+use crate::backup;
 use crate::config;
 use crate::config::DesiredState::{self, Deallocated, Paused, Released, Running};
 use crate::ids::NodeName;
@@ -496,6 +497,7 @@ impl Draft<'_> {
         if let Some(stopped) = self.record.roll.as_ref().and_then(|roll| roll.stopped.as_ref()) {
             notices.push(format!("recycle: {stopped}"));
         }
+        notices.extend(backup::notices(&self.record));
         self.record.notices = notices;
     }
 }

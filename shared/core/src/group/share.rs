@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{GroupRecord, Member};
-use crate::config::{self, DesiredState, Draft};
+use crate::config::{self, DesiredState, Draft, Problem};
 use crate::ids::{AllocationId, GroupName};
 use crate::names::{TAG_GROUP, digest};
 use crate::record::Record;
@@ -25,6 +25,8 @@ pub struct Share {
     frees_address: bool,
     lost_address: Option<Ipv4Addr>,
     given_up: bool,
+    /// Whether images are made of members.
+    backs_up: bool,
 }
 
 impl Share {
@@ -40,6 +42,7 @@ impl Share {
             frees_address: member.frees_address && !record.removed,
             lost_address: member.private_ip.filter(|_| member.lost_address),
             given_up: member.given_up,
+            backs_up: record.config.part.image_backup.is_some() && !record.removed,
         }
     }
 
@@ -94,6 +97,9 @@ impl Share {
     /// The config of a member whose item says this.
     pub fn draft(&self, item: &Value) -> Draft {
         let mut draft = config::parse(&self.complete(item));
+        if self.backs_up {
+            self.refuse_what_is_kept(&mut draft);
+        }
         let config = &mut draft.config;
         config.roll = self.recycle;
         config.place = Some(self.place);
@@ -103,6 +109,23 @@ impl Share {
             network.lost_address = self.lost_address;
         }
         draft
+    }
+
+    /// A member of a group with image backups starts from those, and so keeps no root and no data of its own.
+    fn refuse_what_is_kept(&self, draft: &mut Draft) {
+        let persist = &draft.config.persist;
+        let kept = [("persist.root", persist.root.is_some()), ("persist.data", persist.data.is_some())];
+        for (path, _) in kept.into_iter().filter(|(_, is_on)| *is_on) {
+            draft.problems.push(Problem {
+                path: path.to_owned(),
+                value: "on".to_owned(),
+                remedy: format!(
+                    "imageBackup of group#{} and {path} exclude each other: remove one, or take this node out of the \
+                     group",
+                    self.group
+                ),
+            });
+        }
     }
 
     /// Puts in force what concerns a member whose item is gone: what it is to give back.
@@ -124,6 +147,13 @@ impl Share {
         if let Some(address) = self.lost_address {
             notices.push(format!(
                 "persist.network.privateIp: {address} belongs to another member now: this one gets another address"
+            ));
+        }
+        if self.backs_up && item.pointer("/launch/image").is_some_and(|image| !image.is_null()) {
+            notices.push(format!(
+                "launch.image: has no effect while group#{} has imageBackup on: once there is a backup, all members are \
+                 launched from it",
+                self.group
             ));
         }
         let own = item.get("desiredState").is_some_and(|state| !state.is_null());

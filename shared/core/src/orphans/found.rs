@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::ids::Resource;
 use crate::journal::{Detail, Kind, OwnEvent};
-use crate::names::{TAG_CYCLE, TAG_DEPLOYMENT, TAG_LIFE, TAG_NODE, Tags};
+use crate::names::{TAG_CYCLE, TAG_DEPLOYMENT, TAG_GROUP, TAG_LIFE, TAG_NODE, Tags};
 use crate::observation::{
     ImageFacts, ImageState, InstanceFacts, InterfaceFacts, Observation, SnapshotFacts, VolumeFacts,
     VolumeState,
@@ -108,6 +108,7 @@ pub fn event(found: Found<'_>, record: Option<&Record>, why: &str, now: Timestam
     let mut detail = Detail {
         id: format!("orphan-{id}"),
         node: found.node().unwrap_or_default().to_owned(),
+        group: found.tag(TAG_GROUP).filter(|_| found.node().is_none()).map(str::to_owned),
         life: found.life().unwrap_or_default().to_owned(),
         cycle: found.cycle().unwrap_or_default(),
         phase: record.filter(|record| found.life() == Some(&record.life)).map(|record| record.phase),

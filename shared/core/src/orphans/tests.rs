@@ -176,6 +176,8 @@ fn image_facts(cycle: u32, attempt: u32) -> ImageFacts {
         ebs_root: true,
         root_snapshot: None,
         devices: Vec::new(),
+        snapshots: Vec::new(),
+        created_at: None,
         platform: Default::default(),
     }
 }

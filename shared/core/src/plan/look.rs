@@ -95,6 +95,7 @@ fn launching(record: &Record, look: &mut Look) {
     }
     let launch = &record.config().launch;
     placed(record, look);
+    look.group.clone_from(&record.config().group);
     look.images.extend(launch.image.clone());
     look.images.extend(record.image.iter().filter_map(|i| i.id.clone()));
     recovery(record, look);

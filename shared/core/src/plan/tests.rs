@@ -149,6 +149,8 @@ fn image(id: &str, state: ImageState) -> ImageFacts {
         ebs_root: true,
         root_snapshot: Some(SnapshotId::new("snap-base")),
         devices: vec!["/dev/xvda".into()],
+        snapshots: Vec::new(),
+        created_at: None,
         platform: Platform { usage_operation: Some("RunInstances".into()), ..Platform::default() },
         tags: Tags::new(),
     }

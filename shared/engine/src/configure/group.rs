@@ -37,6 +37,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         };
         let (draft, part) = config::parse_group(&item);
         let mut problems = draft.problems.clone();
+        let backups = part.image_backup.as_ref();
+        problems.extend(backups.iter().flat_map(|policy| config::backup::check(policy, self.clock.now())));
         let referred = self.referred(&draft, &part, self.own(&name, record.as_ref()).await?).await?;
         let items = if record.is_none() { self.store.config_items().await? } else { Vec::new() };
         for problem in references::problems(&name, record.as_ref(), &item, (&draft, &part), &referred, &items)
@@ -81,7 +83,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         });
         let mut next = record.unwrap_or_else(|| GroupRecord::new(name.clone(), accepted.clone(), now));
         if !is_in_force {
-            next.put_in_force(accepted);
+            next.put_in_force(accepted, now);
             if self.write_group(&mut next, generation).await? == Written::Conflict {
                 return Ok(None);
             }

@@ -57,7 +57,6 @@ async fn a_bad_edit_is_refused_whole_and_the_running_node_is_not_touched() {
     assert_eq!(running(&account, NODE, 1).await.id, first.id);
     let rejected = rejections(&account, NODE);
     assert_eq!(rejected.len(), 1, "published once: {rejected:#?}");
-    assert_eq!(account.own_events(NODE).iter().filter(|it| it["detailType"] == "Config Rejected").count(), 1);
     assert_eq!(rejected[0]["detail"]["problems"].as_array().unwrap().len(), FAULTS.len());
 
     let mut mended = item(&account);

@@ -88,7 +88,7 @@ impl World {
                 assert_eq!(draft.problems, []);
                 let accepted = AcceptedGroup::new(item, part);
                 if accepted.hash != self.group.config.hash || self.group.removed {
-                    self.group.put_in_force(accepted);
+                    self.group.put_in_force(accepted, self.now);
                 }
             }
             None => self.group.removed = true,
