@@ -5,6 +5,7 @@
 //! can get there from where it stands by [`transitions`].
 
 pub mod addresses;
+pub mod backup;
 pub mod notices;
 mod parse;
 mod reader;
@@ -19,6 +20,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use backup::BackupPolicy;
 pub use parse::{Draft, group_name, node_name, parse, parse_group};
 
 use crate::ids::{AllocationId, GroupName, ImageId, SnapshotId, SubnetId};
@@ -331,6 +333,9 @@ pub struct GroupPart {
     /// The Elastic IP addresses handed to members, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub elastic_ips: Vec<AllocationId>,
+    /// When images are made of a member, and how many are kept; `None` if there are to be no backups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_backup: Option<BackupPolicy>,
 }
 
 /// What is kept how long after deallocation.

@@ -140,6 +140,17 @@ pub const FORMER_IMAGES_KEPT: usize = 500;
 pub const CAPACITY_MAX: u32 = 500;
 /// Highest value of `recycle`: beyond it a typo is likelier than a count.
 pub const RECYCLE_MAX: u32 = 1_000_000;
+/// How often backups are taken with frequency "continuous", and the least time between two of any other: an image
+/// takes minutes to be made, and they would pile up.
+pub const BACKUP_EVERY_MIN: SignedDuration = secs(10 * 60);
+/// A cron expression whose first time is further ahead is a mistake: even the 29th of February comes within eight
+/// years.
+pub const BACKUP_DUE_WITHIN: SignedDuration = secs(10 * 366 * 24 * 60 * 60);
+/// Most backups kept of a group: its record lists them with their snapshots beside its members, and an item has at
+/// most 400 KB. EC2 allows 50,000 images in a Region (EC2 User Guide, *AMI quotas*), enough for 250 such groups.
+pub const BACKUPS_KEPT_MAX: u32 = 200;
+/// Longest cron expression: one that names every minute, hour, day and month by itself has fewer characters.
+pub const CRON_LENGTH_MAX: usize = 400;
 /// Most nodes whose removal one setting confirms: more than one deployment is made for.
 pub const REMOVALS_MAX: u32 = 1_000_000;
 /// So many former lives of a name are remembered: what they left is long found by then.

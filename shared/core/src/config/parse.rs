@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use super::backup;
 use super::reader::{Reader, problem};
 use super::{
     DataMode, DataPolicy, DesiredState, GroupPart, Launch, MarketPolicy, NetworkPolicy, NodeConfig,
@@ -33,6 +34,9 @@ pub fn parse(item: &Value) -> Draft {
     let restore_from = restore_from(top);
     let group = group(top);
     let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
+    if let Some(value) = top.get("imageBackup") {
+        top.refuse("imageBackup", value, "of a group, not of a node: write it in the group's item");
+    }
     let pools = &mut Pools::NotHere;
     let (config, has_template) = common(top, pools, &mut problems);
     reader.finish(&mut problems);
@@ -58,18 +62,21 @@ pub fn parse_group(item: &Value) -> (Draft, GroupPart) {
             top.refuse(key, value, remedy);
         }
     }
-    top.not_yet(&["imageBackup"]);
+    let image_backup = top.map("imageBackup").map(|reader| backup::read(reader, &mut problems));
     let capacity = top.whole("capacity", 0, limits::CAPACITY_MAX).unwrap_or(1);
     let recycle = top.whole("recycle", 0, limits::RECYCLE_MAX).unwrap_or(0);
     let mut pools = Pools::Here { private_ips: Vec::new(), elastic_ips: Vec::new() };
     let (config, has_template) = common(top, &mut pools, &mut problems);
+    if image_backup.is_some() {
+        backup::beside(&config.persist, &mut problems);
+    }
     reader.finish(&mut problems);
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     let (private_ips, elastic_ips) = match pools {
         Pools::Here { private_ips, elastic_ips } => (private_ips, elastic_ips),
         Pools::NotHere => (Vec::new(), Vec::new()),
     };
-    let part = GroupPart { capacity, recycle, private_ips, elastic_ips };
+    let part = GroupPart { capacity, recycle, private_ips, elastic_ips, image_backup };
     (Draft { config, has_template, problems }, part)
 }
 

@@ -40,7 +40,9 @@ impl<'a> Reader<'a> {
 
     /// The value of an attribute, which from now on is a known one.
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.map.and_then(|map| map.get(key)).filter(|value| !value.is_null())
     }
 
