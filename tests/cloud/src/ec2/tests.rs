@@ -1,6 +1,7 @@
 //! What goes over the wire: shapes, refusals, and that nothing is ignored.
 
 mod addresses;
+mod images;
 mod storage;
 
 use jiff::Timestamp;

@@ -144,6 +144,10 @@ pub struct Instance {
     pub current_boot_mode: &'static str,
     /// `v2.0`, or absent.
     pub tpm_support: Option<String>,
+    /// Which metadata service its image supports. Kept for an image made of the instance: its own may be gone by then.
+    pub(crate) imds_support: Option<String>,
+    /// The UEFI variable store it was launched with, kept for the same reason.
+    pub(crate) uefi_data: Option<String>,
     /// Idempotency token of its launch.
     pub client_token: Option<String>,
     /// Tags.

@@ -411,6 +411,8 @@ impl Cloud {
             boot_mode,
             current_boot_mode,
             tpm_support: image.spec.tpm_support.clone(),
+            imds_support: image.spec.imds_support.clone(),
+            uefi_data: image.spec.uefi_data.clone(),
             client_token: request.client_token.clone(),
             tags: tags::for_type(&spec.tag_specifications, "instance"),
             security_groups: Vec::new(),

@@ -10,6 +10,7 @@
 mod addresses;
 mod attachments;
 mod catalog;
+mod create_image;
 mod defaults;
 mod error;
 mod events;
@@ -43,6 +44,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use addresses::{AssociateAddress, Association, ElasticIp};
 pub use attachments::{AttachVolume, AttachmentState, DetachVolume, VolumeAttachment};
 pub use catalog::{ARM64, InstanceType, TYPES, X86_64, addresses_per_interface, instance_type};
+pub use create_image::CreateImage;
 pub use defaults::Defaults;
 pub use error::{ApiError, Kind};
 pub use filter::{Describe, Filter, Page};

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod attachments;
+mod create_image;
 mod devices;
 mod instances;
 mod interfaces;
