@@ -420,6 +420,7 @@ impl Cloud {
             iam_instance_profile: profile,
             user_data: spec.user_data.clone(),
             options: spec.options.clone(),
+            impaired_since: self.spoiled.contains(&image.id).then_some(self.now),
             created: self.now,
             epoch: 0,
         }
