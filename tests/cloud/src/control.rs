@@ -68,6 +68,27 @@ struct Hang {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Fail {
+    image_id: Option<String>,
+    snapshot_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Impair {
+    instance_id: String,
+    #[serde(default = "yes")]
+    impaired: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Spoil {
+    image_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Capacity {
     instance_type: String,
     zone: String,
@@ -115,6 +136,17 @@ fn answer(state: &mut State, method: &str, path: &str, query: &str, body: &str) 
         ("POST", "hang") => {
             let request: Hang = read(body)?;
             state.cloud.hang_next_attach(&request.volume_id)?;
+            Ok(json!({}))
+        }
+        ("POST", "fail") => fail(state, read(body)?),
+        ("POST", "impair") => {
+            let request: Impair = read(body)?;
+            state.cloud.impair(&request.instance_id, request.impaired)?;
+            Ok(json!({}))
+        }
+        ("POST", "spoil") => {
+            let request: Spoil = read(body)?;
+            state.cloud.spoil_image(&request.image_id)?;
             Ok(json!({}))
         }
         ("POST", "capacity") => capacity(state, &read(body)?),
@@ -168,6 +200,17 @@ fn write(state: &mut State, request: Write) -> Answer {
     };
     let writes = state.cloud.write(target, request.times)?;
     Ok(json!({"writes": writes}))
+}
+
+fn fail(state: &mut State, request: Fail) -> Answer {
+    match (request.image_id, request.snapshot_id) {
+        (Some(id), None) => state.cloud.fail_image(&id)?,
+        (None, Some(id)) => state.cloud.fail_snapshot(&id)?,
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(refuse(400, "give one of 'imageId' and 'snapshotId'"));
+        }
+    }
+    Ok(json!({}))
 }
 
 fn capacity(state: &mut State, request: &Capacity) -> Answer {
@@ -276,7 +319,8 @@ fn not_found(method: &str, path: &str) -> Refusal {
         404,
         format!(
             "there is no {method} /_cloud/{path}; there are GET clock, volumes/ID, calls, invocations, events, \
-             dead-letters, functions; POST interrupt, write, hang, capacity, events, faults, kill; DELETE events, faults"
+             dead-letters, functions; POST interrupt, write, hang, fail, impair, spoil, capacity, events, faults, kill; DELETE events, \
+             faults"
         ),
     )
 }

@@ -1,6 +1,6 @@
 //! Images on the wire.
 
-use crate::model::{ApiError, Cloud, Image, ImageState, RegisterImage};
+use crate::model::{ApiError, Cloud, CreateImage, Image, ImageState, RegisterImage};
 
 use super::launch;
 use super::query::Params;
@@ -43,7 +43,8 @@ fn write(cloud: &Cloud, it: &Image) -> Nodes {
         .text("usageOperation", &it.billing.usage_operation)
         .maybe("bootMode", spec.boot_mode.as_ref())
         .maybe("tpmSupport", spec.tpm_support.as_ref())
-        .maybe("imdsSupport", spec.imds_support.as_ref());
+        .maybe("imdsSupport", spec.imds_support.as_ref())
+        .maybe("sourceInstanceId", it.source_instance_id.as_ref());
     if it.state == ImageState::Failed {
         let reason =
             Nodes::new().text("code", "Server.InternalError").text("message", "Server.InternalError");
@@ -72,6 +73,20 @@ pub(super) fn register(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiEr
     };
     p.end()?;
     let image = cloud.register_image(&request)?;
+    Ok(Nodes::new().text("imageId", image.id))
+}
+
+pub(super) fn create(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
+    let request = CreateImage {
+        instance_id: p.need("InstanceId")?,
+        name: p.need("Name")?,
+        description: p.text("Description"),
+        no_reboot: p.flag("NoReboot")?.unwrap_or(false),
+        block_devices: launch::block_devices(p)?,
+        tag_specifications: p.tag_specifications()?,
+    };
+    p.end()?;
+    let image = cloud.create_image(&request)?;
     Ok(Nodes::new().text("imageId", image.id))
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::model::{
     ApiError, Cloud, Instance, InstanceState, Market, RunInstances, StateChange, TemplateRef,
 };
@@ -9,7 +11,7 @@ use crate::model::{
 use super::addresses::{self, Shown};
 use super::launch::{self, camel};
 use super::query::Params;
-use super::xml::Nodes;
+use super::xml::{Nodes, time};
 use super::{done, network};
 
 pub(super) fn run(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
@@ -290,27 +292,36 @@ pub(super) fn modify(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiErro
     Ok(done())
 }
 
+/// A status check with its one detail, which is whether the instance is reached.
+fn checks(status: &'static str, impaired_since: Option<Timestamp>) -> Nodes {
+    let result = match status {
+        "not-applicable" => None,
+        "ok" => Some("passed"),
+        "impaired" => Some("failed"),
+        _ => Some("initializing"),
+    };
+    Nodes::new().text("status", status).list("details", result, |result| {
+        Nodes::new()
+            .maybe("impairedSince", impaired_since.map(time))
+            .text("name", "reachability")
+            .text("status", result)
+    })
+}
+
 pub(super) fn describe_status(cloud: &mut Cloud, p: &mut Params) -> Result<Nodes, ApiError> {
     let request = p.describe("InstanceId")?;
     let all = p.flag("IncludeAllInstances")?.unwrap_or(false);
     p.end()?;
     let page = cloud.describe_instance_status(&request, all)?;
-    let checks = |name: &'static str, status: &'static str| {
-        let result = if status == "ok" { "passed" } else { "initializing" };
-        let details = (status != "not-applicable").then_some(result);
-        Nodes::new()
-            .text("status", status)
-            .list("details", details, |result| Nodes::new().text("name", name).text("status", result))
-    };
     Ok(Nodes::new()
         .list("instanceStatusSet", &page.items, |it| {
             Nodes::new()
                 .text("instanceId", &it.instance_id)
                 .text("availabilityZone", &it.zone)
                 .with(state("instanceState", it.state))
-                .node("systemStatus", checks("reachability", it.status))
-                .node("instanceStatus", checks("reachability", it.status))
-                .node("attachedEbsStatus", checks("reachability", it.status))
+                .node("systemStatus", checks(it.system_status, None))
+                .node("instanceStatus", checks(it.status, it.impaired_since))
+                .node("attachedEbsStatus", checks(it.system_status, None))
         })
         .maybe("nextToken", page.next_token.as_ref()))
 }

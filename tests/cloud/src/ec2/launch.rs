@@ -86,7 +86,7 @@ fn profile(p: &mut Params) -> Result<Option<InstanceProfile>, ApiError> {
     Ok(Some(profile))
 }
 
-/// Reads `BlockDeviceMapping.N`, as RunInstances, launch templates and RegisterImage have it.
+/// Reads `BlockDeviceMapping.N`, as RunInstances, launch templates, RegisterImage and CreateImage have it.
 pub(super) fn block_devices(p: &mut Params) -> Result<Vec<BlockDeviceMapping>, ApiError> {
     let mut devices = Vec::new();
     for mut part in p.parts("BlockDeviceMapping") {

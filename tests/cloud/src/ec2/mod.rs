@@ -58,6 +58,7 @@ fn front(operation: &str) -> Option<Front> {
         "DeleteSnapshot" => snapshots::delete,
         "DescribeSnapshots" => snapshots::describe,
         "RegisterImage" => images::register,
+        "CreateImage" => images::create,
         "DeregisterImage" => images::deregister,
         "DescribeImages" => images::describe,
         "CreateNetworkInterface" => interfaces::create,

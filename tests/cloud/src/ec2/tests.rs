@@ -1,6 +1,7 @@
 //! What goes over the wire: shapes, refusals, and that nothing is ignored.
 
 mod addresses;
+mod images;
 mod storage;
 
 use jiff::Timestamp;
@@ -74,6 +75,32 @@ fn unknown_operations_and_parameters_are_refused() {
     let dry = call(&mut cloud, "DescribeVolumes", "&DryRun=true");
     assert_eq!((dry.status, code(dry)), (412, "DryRunOperation".to_owned()));
     assert_eq!(cloud.instances().count(), 0);
+}
+
+#[test]
+fn an_impaired_instance_fails_its_check_and_its_host_does_not() {
+    let (mut cloud, instance, _) = storage::furnished();
+    cloud.impair(&instance, true).unwrap();
+    let mut shown = |seconds: i64| {
+        cloud.pass(jiff::SignedDuration::from_secs(seconds));
+        let ask = format!("&InstanceId.1={instance}");
+        field(&call(&mut cloud, "DescribeInstanceStatus", &ask).body, "instanceStatusSet").to_owned()
+    };
+    let check = |name: &str, status: &str, details: &str| {
+        format!("<{name}><status>{status}</status><details><item>{details}</item></details></{name}>")
+    };
+    let starting = "<name>reachability</name><status>initializing</status>";
+    let early = shown(44);
+    for name in ["systemStatus", "instanceStatus", "attachedEbsStatus"] {
+        assert!(early.contains(&check(name, "initializing", starting)), "{early}");
+    }
+    let late = shown(1);
+    for name in ["systemStatus", "attachedEbsStatus"] {
+        let passed = "<name>reachability</name><status>passed</status>";
+        assert!(late.contains(&check(name, "ok", passed)), "{late}");
+    }
+    let failed = "<impairedSince>2026-11-20T10:00:12.000Z</impairedSince><name>reachability</name><status>failed</status>";
+    assert!(late.contains(&check("instanceStatus", "impaired", failed)), "{late}");
 }
 
 #[test]

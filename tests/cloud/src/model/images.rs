@@ -1,8 +1,10 @@
-//! Machine images: registered from completed snapshots, launchable once `available`, and holding their snapshots.
+//! Machine images: registered from completed snapshots, launchable once `available`, and holding their snapshots. Those
+//! made of an instance begin in `create_image` and are images like any other from then on.
 //!
 //! An image must never claim another operating system's billing than its root snapshot carries.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -50,6 +52,10 @@ pub struct Image {
     pub billing: Billing,
     /// Tags.
     pub tags: Tags,
+    /// The instance it was made of, CreateImage only.
+    pub source_instance_id: Option<String>,
+    /// Those of its snapshots that it waits for, CreateImage only.
+    pub(crate) copying: BTreeSet<String>,
 }
 
 impl Image {
@@ -138,6 +144,7 @@ impl Described for Image {
         "block-device-mapping.snapshot-id",
         "block-device-mapping.device-name",
         "creation-date",
+        "source-instance-id",
     ];
 
     fn tags(&self) -> &Tags {
@@ -164,6 +171,7 @@ impl Described for Image {
             "boot-mode" => self.spec.boot_mode.as_deref().map(Into::into),
             "ena-support" => Some(self.spec.ena_support.unwrap_or(false).to_string().into()),
             "creation-date" => Some(self.creation_date.to_string().into()),
+            "source-instance-id" => self.source_instance_id.as_deref().map(Into::into),
             "block-device-mapping.snapshot-id" => return self.snapshot_ids().map(Cow::from).collect(),
             "block-device-mapping.device-name" => {
                 return self.spec.block_devices.iter().map(|it| it.device_name.as_str().into()).collect();
@@ -174,8 +182,8 @@ impl Described for Image {
     }
 }
 
-/// Image names: 3 to 128 of the characters the API reference lists for RegisterImage.
-fn check_name(name: &str) -> Result<(), ApiError> {
+/// Image names: 3 to 128 of the characters the API reference lists for RegisterImage and CreateImage.
+pub(crate) fn check_name(name: &str) -> Result<(), ApiError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
     if (3..=128).contains(&name.chars().count()) && name.chars().all(allowed) {
         return Ok(());
@@ -218,12 +226,7 @@ impl Cloud {
         one_of("tpmSupport", request.tpm_support.as_deref(), &["v2.0"])?;
         one_of("imdsSupport", request.imds_support.as_deref(), &["v2.0"])?;
         one_of("sriovNetSupport", request.sriov_net_support.as_deref(), &["simple"])?;
-        if let Some(twin) = self.images.values().find(|it| it.spec.name == request.name) {
-            return Err(ApiError::new(
-                "InvalidAMIName.Duplicate",
-                format!("AMI name {} is already in use by AMI {}", request.name, twin.id),
-            ));
-        }
+        self.check_unused(&request.name)?;
         check_mappings(&request.block_devices)?;
         let mut spec = request.clone();
         let mut billing = None;
@@ -244,6 +247,17 @@ impl Cloud {
         let image = self.place_image(spec, billing, self.now, ImageState::Pending);
         self.plan(self.settings.register_image, Due::ImageDone(image.id.clone()));
         Ok(image)
+    }
+
+    /// Refuses a name that an image has, in whatever state it is.
+    pub(crate) fn check_unused(&self, name: &str) -> Result<(), ApiError> {
+        match self.images.values().find(|it| it.spec.name == name) {
+            None => Ok(()),
+            Some(twin) => Err(ApiError::new(
+                "InvalidAMIName.Duplicate",
+                format!("AMI name {name} is already in use by AMI {}", twin.id),
+            )),
+        }
     }
 
     /// Checks a mapping of a new image and fills in the API's defaults; answers what its snapshot is billed as.
@@ -287,7 +301,16 @@ impl Cloud {
     ) -> Image {
         let id = self.ids.of(Kind::Image);
         let tags = tags::for_type(&spec.tag_specifications, "image");
-        let image = Image { id: id.clone(), state, creation_date, spec, billing, tags };
+        let image = Image {
+            id: id.clone(),
+            state,
+            creation_date,
+            spec,
+            billing,
+            tags,
+            source_instance_id: None,
+            copying: BTreeSet::new(),
+        };
         self.images.insert(id, image.clone());
         image
     }
@@ -300,16 +323,22 @@ impl Cloud {
         }
     }
 
-    /// Makes a pending image end in `failed`, with the event that says so; for tests.
+    /// Makes a pending image end in `failed`, with the event that says so; its snapshots go on. For tests.
     pub fn fail_image(&mut self, id: &str) -> Result<(), ApiError> {
-        let image = self.images.get_mut(id).ok_or_else(|| Kind::Image.not_found(id))?;
+        let image = self.images.get(id).ok_or_else(|| Kind::Image.not_found(id))?;
         if image.state != ImageState::Pending {
             return Err(ApiError::state(format!("Image {id} is {}", image.state.name())));
         }
+        self.end_in_failure(id);
+        Ok(())
+    }
+
+    /// Puts an image into `failed`, with its event.
+    pub(crate) fn end_in_failure(&mut self, id: &str) {
+        let Some(image) = self.images.get_mut(id) else { return };
         image.state = ImageState::Failed;
         let error = "Internal error".to_owned();
         self.emit(Fact::Image { image: id.to_owned(), state: "failed", error });
-        Ok(())
     }
 
     /// An image to act on: known, visible, not deregistered.
@@ -336,7 +365,13 @@ impl Cloud {
     ) -> Result<Vec<Deregistered>, ApiError> {
         self.admit("DeregisterImage")?;
         let image = self.usable_image(id)?;
-        let snapshots: Vec<String> = image.snapshot_ids().map(str::to_owned).collect();
+        let mut snapshots: Vec<String> = Vec::new();
+        for snapshot_id in image.snapshot_ids() {
+            // Two devices may come from one snapshot.
+            if !snapshots.iter().any(|it| it == snapshot_id) {
+                snapshots.push(snapshot_id.to_owned());
+            }
+        }
         self.images.remove(id);
         self.deregistered.insert(id.to_owned());
         let held = self.after(self.settings.image_hold);

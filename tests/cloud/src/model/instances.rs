@@ -1,6 +1,7 @@
-//! Instances: what one is, how it is described, and its status checks.
+//! Instances: what one is and how it is described.
 //!
-//! How an instance moves from state to state is decided in `lifecycle`, never here.
+//! How an instance moves from state to state is decided in `lifecycle`, and how its status checks go in `health`, never
+//! here.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -144,6 +145,10 @@ pub struct Instance {
     pub current_boot_mode: &'static str,
     /// `v2.0`, or absent.
     pub tpm_support: Option<String>,
+    /// Which metadata service its image supports. Kept for an image made of the instance: its own may be gone by then.
+    pub(crate) imds_support: Option<String>,
+    /// The UEFI variable store it was launched with, kept for the same reason.
+    pub(crate) uefi_data: Option<String>,
     /// Idempotency token of its launch.
     pub client_token: Option<String>,
     /// Tags.
@@ -158,6 +163,8 @@ pub struct Instance {
     pub user_data: Option<String>,
     /// Other launch settings by dotted name.
     pub options: BTreeMap<String, String>,
+    /// Since when its guest is impaired, whatever its state; its checks fail from then on.
+    pub impaired_since: Option<Timestamp>,
     /// When it was first launched; a restart changes [`Instance::launch_time`], not this.
     pub created: Timestamp,
     /// Grows with every transition, so that a plan made earlier is known to be stale.
@@ -180,21 +187,6 @@ pub struct StateChange {
     pub previous: InstanceState,
     /// After it.
     pub current: InstanceState,
-}
-
-/// Status checks of one instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstanceStatus {
-    /// Instance.
-    pub instance_id: String,
-    /// Availability Zone.
-    pub zone: String,
-    /// State.
-    pub state: InstanceState,
-    /// Both checks: `initializing`, `ok`, or `not-applicable` unless running.
-    pub status: &'static str,
-    tags: Tags,
-    made: Timestamp,
 }
 
 /// What a guest writes to.
@@ -297,73 +289,10 @@ impl Described for Instance {
     }
 }
 
-impl Described for InstanceStatus {
-    const KIND: Kind = Kind::Instance;
-    const FILTERS: &'static [&'static str] = &[
-        "availability-zone",
-        "instance-state-name",
-        "instance-state-code",
-        "instance-status.status",
-        "system-status.status",
-    ];
-
-    fn tags(&self) -> &Tags {
-        &self.tags
-    }
-
-    fn made(&self) -> Timestamp {
-        self.made
-    }
-
-    fn values<'a>(&'a self, filter: &str, _: &'a Cloud) -> Vec<Cow<'a, str>> {
-        let value: Option<Cow<'a, str>> = match filter {
-            "availability-zone" => Some(self.zone.as_str().into()),
-            "instance-state-name" => Some(self.state.name().into()),
-            "instance-state-code" => Some(self.state.code().to_string().into()),
-            "instance-status.status" | "system-status.status" => Some(self.status.into()),
-            _ => None,
-        };
-        value.into_iter().collect()
-    }
-}
-
 impl Cloud {
     /// DescribeInstances.
     pub fn describe_instances(&mut self, request: &Describe) -> Result<Page<Instance>, ApiError> {
         self.admit_describe("DescribeInstances", request.is_narrow())?;
         self.describe(&self.instances, request, |_| true)
-    }
-
-    /// DescribeInstanceStatus: running instances only, unless `all`.
-    pub fn describe_instance_status(
-        &mut self,
-        request: &Describe,
-        all: bool,
-    ) -> Result<Page<InstanceStatus>, ApiError> {
-        self.admit_describe("DescribeInstanceStatus", request.is_narrow())?;
-        let asked = |id: &String| request.ids.is_empty() || request.ids.contains(id);
-        let map: BTreeMap<String, InstanceStatus> = self
-            .instances
-            .iter()
-            .filter(|(id, _)| asked(id))
-            .map(|(id, it)| (id.clone(), self.status(it)))
-            .collect();
-        self.describe(&map, request, |it| all || it.state == InstanceState::Running)
-    }
-
-    fn status(&self, instance: &Instance) -> InstanceStatus {
-        let passed = |since: Timestamp| self.now.duration_since(since) >= self.settings.status_checks;
-        InstanceStatus {
-            instance_id: instance.id.clone(),
-            zone: instance.zone.clone(),
-            state: instance.state,
-            status: match instance.running_since {
-                None => "not-applicable",
-                Some(since) if passed(since) => "ok",
-                Some(_) => "initializing",
-            },
-            tags: instance.tags.clone(),
-            made: instance.created,
-        }
     }
 }

@@ -411,6 +411,8 @@ impl Cloud {
             boot_mode,
             current_boot_mode,
             tpm_support: image.spec.tpm_support.clone(),
+            imds_support: image.spec.imds_support.clone(),
+            uefi_data: image.spec.uefi_data.clone(),
             client_token: request.client_token.clone(),
             tags: tags::for_type(&spec.tag_specifications, "instance"),
             security_groups: Vec::new(),
@@ -418,6 +420,7 @@ impl Cloud {
             iam_instance_profile: profile,
             user_data: spec.user_data.clone(),
             options: spec.options.clone(),
+            impaired_since: self.spoiled.contains(&image.id).then_some(self.now),
             created: self.now,
             epoch: 0,
         }

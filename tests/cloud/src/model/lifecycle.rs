@@ -250,15 +250,12 @@ impl Cloud {
                     return Err(wrong_state(id, "started"));
                 }
             }
-            let rootless = |it: &&Instance| {
+            let incomplete = |it: &&Instance| {
                 it.state == InstanceState::Stopped
                     && it.root().is_none_or(|root| root.state != AttachmentState::Attached)
             };
-            if let Some(it) = self.instances.get(id).filter(rootless) {
-                return Err(ApiError::value(format!(
-                    "Invalid value '{id}' for instanceId. Instance does not have a volume attached at root ({})",
-                    it.root_device_name
-                )));
+            if let Some(it) = self.instances.get(id).filter(incomplete) {
+                return Err(rootless(it));
             }
         }
         for (id, state) in &before {
@@ -332,6 +329,13 @@ impl Cloud {
         }
         Ok(new)
     }
+}
+
+pub(super) fn rootless(instance: &Instance) -> ApiError {
+    ApiError::value(format!(
+        "Invalid value '{}' for instanceId. Instance does not have a volume attached at root ({})",
+        instance.id, instance.root_device_name
+    ))
 }
 
 pub(super) fn wrong_state(id: &str, what: &str) -> ApiError {

@@ -10,10 +10,12 @@
 mod addresses;
 mod attachments;
 mod catalog;
+mod create_image;
 mod defaults;
 mod error;
 mod events;
 mod filter;
+mod health;
 mod ids;
 mod images;
 mod instances;
@@ -43,13 +45,13 @@ use jiff::{SignedDuration, Timestamp};
 pub use addresses::{AssociateAddress, Association, ElasticIp};
 pub use attachments::{AttachVolume, AttachmentState, DetachVolume, VolumeAttachment};
 pub use catalog::{ARM64, InstanceType, TYPES, X86_64, addresses_per_interface, instance_type};
+pub use create_image::CreateImage;
 pub use defaults::Defaults;
 pub use error::{ApiError, Kind};
 pub use filter::{Describe, Filter, Page};
+pub use health::InstanceStatus;
 pub use images::{Deregistered, Image, ImageState, RegisterImage};
-pub use instances::{
-    BlockDevice, Instance, InstanceInterface, InstanceState, InstanceStatus, StateChange, WriteTarget,
-};
+pub use instances::{BlockDevice, Instance, InstanceInterface, InstanceState, StateChange, WriteTarget};
 pub use interfaces::{
     CreateNetworkInterface, InterfaceAttachment, InterfaceChange, InterfaceState, NetworkInterface,
 };
@@ -143,6 +145,8 @@ pub struct Cloud {
     attached_ever: u64,
     /// Volumes whose next attachment hangs.
     hanging: BTreeSet<String>,
+    /// Images whose instances never come up.
+    spoiled: BTreeSet<String>,
     /// The newest modification of each volume, by volume.
     pub(crate) modifications: BTreeMap<String, VolumeModification>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
@@ -184,6 +188,7 @@ impl Cloud {
             volumes: BTreeMap::new(),
             attached_ever: 0,
             hanging: BTreeSet::new(),
+            spoiled: BTreeSet::new(),
             modifications: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             snapshot_sets: BTreeMap::new(),

@@ -47,8 +47,12 @@ pub struct Settings {
     pub snapshot_rate: u32,
     /// Least time between two snapshots of one volume (EC2 developer guide, error codes: 15 seconds).
     pub snapshot_spacing: SignedDuration,
-    /// Image `pending` to `available`.
+    /// Image `pending` to `available`; of CreateImage from its last snapshot on.
     pub register_image: SignedDuration,
+    /// Most images of one instance that CreateImage may be making at once. AWS has such a limit (EC2 developer guide, error
+    /// codes: `ConcurrentCreateImageNoRebootLimitExceeded`) and does not publish it; the model takes the least, so that a
+    /// caller who does not expect it is found out.
+    pub create_image_limit: usize,
     /// How long after deregistration an image still holds its snapshots.
     pub image_hold: SignedDuration,
     /// Volume `creating` to `available`.
@@ -106,6 +110,7 @@ impl Default for Settings {
             snapshot_rate: 64,
             snapshot_spacing: SignedDuration::from_secs(15),
             register_image: SignedDuration::from_secs(8),
+            create_image_limit: 1,
             image_hold: SignedDuration::from_secs(20),
             create_volume: SignedDuration::from_secs(2),
             attach_volume: SignedDuration::from_secs(4),

@@ -155,8 +155,9 @@ impl Cloud {
         self.begin_snapshot(volume_id, description, tags::for_type(specifications, "snapshot"))
     }
 
-    /// Refuses a snapshot of a volume that is not ready, has too many pending, or had one just now.
-    pub(crate) fn check_snapshot(&self, volume_id: &str) -> Result<(), ApiError> {
+    /// Refuses a snapshot of a volume that is not ready or has too many pending. AWS does not say whether CreateImage is
+    /// held to more than this: the spacing is documented of CreateSnapshot alone.
+    pub(crate) fn check_copying(&self, volume_id: &str) -> Result<(), ApiError> {
         let volume = self.visible_volume(volume_id)?;
         if volume.state == VolumeState::Creating {
             return Err(ApiError::state(format!("Volume '{volume_id}' is in state creating")));
@@ -167,6 +168,13 @@ impl Cloud {
                 format!("Maximum allowed in-progress snapshots for volume '{volume_id}' exceeded."),
             ));
         }
+        Ok(())
+    }
+
+    /// Refuses a snapshot of a volume that is not ready, has too many pending, or had one just now.
+    pub(crate) fn check_snapshot(&self, volume_id: &str) -> Result<(), ApiError> {
+        self.check_copying(volume_id)?;
+        let volume = self.visible_volume(volume_id)?;
         let recent = |last| self.now.duration_since(last) < self.settings.snapshot_spacing;
         if volume.last_snapshot.is_some_and(recent) {
             return Err(ApiError::new(
@@ -179,7 +187,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// Makes a snapshot that [`Cloud::check_snapshot`] allows.
+    /// Makes a snapshot that [`Cloud::check_snapshot`] allows, or [`Cloud::check_copying`] for an image; both count for
+    /// the spacing of the next one.
     pub(crate) fn begin_snapshot(
         &mut self,
         volume_id: &str,
@@ -259,6 +268,7 @@ impl Cloud {
             self.snapshots.remove(id);
         }
         self.tell_end(ended, false);
+        self.end_copy(id, false);
     }
 
     /// Sends the event of a snapshot that has ended, or that of its set with the last of them.
@@ -281,7 +291,7 @@ impl Cloud {
         }
     }
 
-    /// Makes a pending snapshot end in `error`, with the event that says so; for tests.
+    /// Makes a pending snapshot end in `error`, with the event that says so; the image made with it fails. For tests.
     pub fn fail_snapshot(&mut self, id: &str) -> Result<(), ApiError> {
         let snapshot = self.snapshots.get_mut(id).ok_or_else(|| Kind::Snapshot.not_found(id))?;
         if snapshot.state != SnapshotState::Pending {
@@ -296,6 +306,7 @@ impl Cloud {
             self.erase_snapshot(id);
         }
         self.tell_end(ended, true);
+        self.end_copy(id, true);
         Ok(())
     }
 

@@ -201,6 +201,16 @@ async fn control_requests_that_make_no_sense_are_refused_with_a_reason() {
         ("POST", "events", json!({"detailType": "*", "action": "lose"}), 400, "lose"),
         ("POST", "faults", json!([{"service": "s3", "operation": "*", "when": "before"}]), 400, "s3"),
         ("POST", "faults", json!([{"service": "ec2", "operation": "*", "when": "before"}]), 400, "error"),
+        ("POST", "fail", json!({}), 400, "imageId"),
+        ("POST", "fail", json!({"imageId": "ami-1", "snapshotId": "snap-1"}), 400, "snapshotId"),
+        ("POST", "fail", json!({"volumeId": "vol-1"}), 400, "volumeId"),
+        ("POST", "fail", json!({"imageId": "ami-0123456789abcdef0"}), 404, "ami-0123456789abcdef0"),
+        ("POST", "fail", json!({"snapshotId": "snap-0123456789abcdef0"}), 404, "snap-0123456789abcdef0"),
+        ("POST", "impair", json!({"impaired": true}), 400, "instanceId"),
+        ("POST", "impair", json!({"instanceId": "i-0123456789abcdef0"}), 404, "i-0123456789abcdef0"),
+        ("POST", "impair", json!({"instanceId": "i-0123456789abcdef0", "ill": true}), 400, "ill"),
+        ("POST", "spoil", json!({"imageId": "ami-0123456789abcdef0"}), 404, "ami-0123456789abcdef0"),
+        ("POST", "spoil", json!({"imageId": "ami-0123456789abcdef0", "once": true}), 400, "once"),
         ("POST", "kill", json!({"function": "nobody"}), 404, "listening"),
         ("GET", "volumes/vol-1", Value::Null, 404, "vol-1"),
         ("GET", "calls?since=x", Value::Null, 400, "x"),
@@ -217,6 +227,63 @@ async fn control_requests_that_make_no_sense_are_refused_with_a_reason() {
     let clock = cloud.send("GET", "/_cloud/clock", &[], "").await.json();
     assert_eq!(clock["speed"], 1.0);
     assert!(clock["now"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+}
+
+#[tokio::test]
+async fn images_fail_and_guests_are_impaired_as_told() {
+    let cloud = start_with(|options| {
+        let zero = jiff::SignedDuration::ZERO;
+        (options.settings.boot, options.settings.status_checks) = (zero, zero);
+        // So slow that they are still pending when they are made to fail.
+        options.settings.snapshot_base = jiff::SignedDuration::from_hours(1);
+        options.settings.create_image_limit = 9;
+    })
+    .await;
+    let ask = async |rest: &str| {
+        let answer = cloud.send("POST", "/", &[], &format!("Version=2016-11-15&Action={rest}")).await;
+        assert_eq!(answer.status, 200, "{rest}: {}", answer.body);
+        answer.body
+    };
+    let base = cloud.server.defaults().image_id.clone();
+    let launch = async || {
+        let run = format!("RunInstances&MinCount=1&MaxCount=1&InstanceType=m5.large&ImageId={base}");
+        element(&ask(&run).await, "instanceId")
+    };
+    let health = async |id: &str| {
+        let answer = ask(&format!("DescribeInstanceStatus&InstanceId.1={id}")).await;
+        element(&element(&answer, "instanceStatus"), "status")
+    };
+    let id = launch().await;
+    assert_eq!(health(&id).await, "ok");
+    cloud.control("POST", "impair", &json!({"instanceId": id}));
+    assert_eq!(health(&id).await, "impaired");
+    cloud.control("POST", "impair", &json!({"instanceId": id, "impaired": false}));
+    assert_eq!(health(&id).await, "ok");
+    cloud.control("POST", "spoil", &json!({"imageId": base}));
+    let spoiled = launch().await;
+    assert_eq!((health(&spoiled).await.as_str(), health(&id).await.as_str()), ("impaired", "ok"));
+
+    let image = async |name: &str| {
+        let make = format!("CreateImage&NoReboot=true&InstanceId={id}&Name={name}");
+        element(&ask(&make).await, "imageId")
+    };
+    let shown = async |id: &str| ask(&format!("DescribeImages&ImageId.1={id}")).await;
+    let one = image("one").await;
+    assert_eq!(element(&shown(&one).await, "imageState"), "pending");
+    cloud.control("POST", "fail", &json!({"imageId": one}));
+    assert_eq!(element(&shown(&one).await, "imageState"), "failed");
+    let two = image("two").await;
+    let snapshot = element(&shown(&two).await, "snapshotId");
+    cloud.control("POST", "fail", &json!({"snapshotId": snapshot}));
+    assert_eq!(element(&shown(&two).await, "imageState"), "failed");
+    let (status, again) = cloud.server.control("POST", "fail", &json!({"imageId": two}));
+    assert_eq!((status, &again["code"]), (400, &json!("IncorrectState")));
+}
+
+/// The content of the first element of a name.
+fn element(body: &str, name: &str) -> String {
+    let (_, rest) = body.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {body}"));
+    rest.split_once(&format!("</{name}>")).unwrap().0.to_owned()
 }
 
 #[tokio::test]

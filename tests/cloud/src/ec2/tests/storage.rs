@@ -2,22 +2,22 @@
 
 use super::*;
 
-fn ok(cloud: &mut Cloud, action: &str, rest: &str) -> String {
+pub(super) fn ok(cloud: &mut Cloud, action: &str, rest: &str) -> String {
     let answer = call(cloud, action, rest);
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.body
 }
 
-fn code(cloud: &mut Cloud, action: &str, rest: &str) -> String {
+pub(super) fn code(cloud: &mut Cloud, action: &str, rest: &str) -> String {
     call(cloud, action, rest).error_code.unwrap_or_default()
 }
 
-fn pass(cloud: &mut Cloud, seconds: i64) {
+pub(super) fn pass(cloud: &mut Cloud, seconds: i64) {
     cloud.pass(jiff::SignedDuration::from_secs(seconds));
 }
 
 /// A running instance and a volume that can be attached to it.
-fn furnished() -> (Cloud, String, String) {
+pub(super) fn furnished() -> (Cloud, String, String) {
     let (mut cloud, _) = cloud();
     let run = "&MinCount=1&MaxCount=1&LaunchTemplate.LaunchTemplateName=perennial-demo";
     let instance = field(&ok(&mut cloud, "RunInstances", run), "instanceId").to_owned();
@@ -27,7 +27,7 @@ fn furnished() -> (Cloud, String, String) {
     (cloud, instance, volume)
 }
 
-fn attach(cloud: &mut Cloud, instance: &str, volume: &str) -> String {
+pub(super) fn attach(cloud: &mut Cloud, instance: &str, volume: &str) -> String {
     let request = format!("&VolumeId={volume}&InstanceId={instance}&Device=%2Fdev%2Fsdf");
     ok(cloud, "AttachVolume", &request)
 }

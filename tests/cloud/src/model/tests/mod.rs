@@ -2,7 +2,9 @@
 
 mod addresses;
 mod attachments;
+mod create_image;
 mod devices;
+mod health;
 mod instances;
 mod interfaces;
 mod modifications;
