@@ -29,7 +29,9 @@ use perennial_core::names::{Purpose, Tagged, Tags};
 use perennial_core::observation::{
     AddressFacts, ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
-use perennial_core::step::{BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{
+    BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest,
+};
 use perennial_engine::ports::{Ec2, Reply};
 
 use crate::classify::{
@@ -403,7 +405,8 @@ impl Ec2 for Ec2Adapter {
     }
 
     async fn deregister_with_snapshots(&self, id: &ImageId) -> Reply<()> {
-        let deregister = self.client.deregister_image().image_id(id.as_str()).delete_associated_snapshots(true);
+        let deregister =
+            self.client.deregister_image().image_id(id.as_str()).delete_associated_snapshots(true);
         let answer = deregister.send().await.map_err(|e| failure(DEREGISTER_IMAGE, &e))?;
         // Which of them are gone a read tells; what stays is deleted on its own.
         for left in answer.delete_snapshot_results() {

@@ -97,6 +97,21 @@ mod tests {
     }
 
     #[test]
+    fn the_age_of_backups_is_told_once_a_group_has_them_on() {
+        let tick = BackupTick {
+            groups: 1,
+            age: Some(SignedDuration::from_secs(640)),
+            lag: SignedDuration::from_secs(40),
+            ..BackupTick::default()
+        };
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let told = of_backups(&tick, "prod", now).unwrap();
+        assert_eq!((&told["BackupAgeSeconds"], &told["BackupLagSeconds"]), (&json!(640), &json!(40)));
+        assert_eq!(told["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap().len(), 2);
+        assert_eq!(of_backups(&BackupTick::default(), "prod", now), None);
+    }
+
+    #[test]
     fn without_a_node_nothing_is_told() {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         assert_eq!(of_snapshots(&SnapshotTick::default(), "prod", now), None);

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use jiff::Timestamp;
 use perennial_core::event::{AwsEvent, Envelope};
 use perennial_core::failure::{Class, Failure};
+use perennial_engine::backups::BackupTick;
 use perennial_engine::configure::Configured;
 use perennial_engine::passes::Tick;
 use perennial_engine::ports::Reply;
@@ -58,6 +59,10 @@ impl Entry for &Asked {
 
     async fn snapshot_pass(&self) -> Reply<SnapshotTick> {
         self.note("snapshot pass".to_owned(), SnapshotTick::default())
+    }
+
+    async fn backup_pass(&self) -> Reply<BackupTick> {
+        self.note("backup pass".to_owned(), BackupTick::default())
     }
 
     fn whereabouts(&self) -> (&str, Timestamp) {
@@ -137,6 +142,7 @@ async fn a_snapshot_tick_after_which_another_one_came_is_dropped() {
     let (late, stale) = (json!({"time": "1969-12-31T23:58:30Z"}), json!({"time": "1969-12-31T23:58:29Z"}));
     assert_eq!(calls(Function::SnapshotSchedule, late).await, ["snapshot pass"]);
     assert_eq!(calls(Function::SnapshotSchedule, stale.clone()).await, [""; 0]);
+    assert_eq!(calls(Function::ImageBackup, stale.clone()).await, ["backup pass"]);
     assert_eq!(calls(Function::Reconcile, stale).await, ["reconcile"]);
 }
 

@@ -253,7 +253,9 @@ impl Backups {
         self.since = match (policy, self.since) {
             (None, _) => None,
             // Another schedule begins to count now, and so does one that was off.
-            (Some(policy), Some(since)) if old.is_some_and(|old| has_same_schedule(old, policy)) => Some(since),
+            (Some(policy), Some(since)) if old.is_some_and(|old| has_same_schedule(old, policy)) => {
+                Some(since)
+            }
             (Some(_), _) => Some(now),
         };
         if let Some(policy) = policy {
@@ -309,7 +311,8 @@ pub fn notices(record: &GroupRecord) -> Vec<String> {
     let Some(backups) = &record.backups else { return Vec::new() };
     let mut notices = Vec::new();
     if backups.since.is_some() && backups.base != record.config.image() && backups.effective.is_some() {
-        let said = record.config.image().map_or_else(|| "the launch template's".to_owned(), |it| it.to_string());
+        let said =
+            record.config.image().map_or_else(|| "the launch template's".to_owned(), |it| it.to_string());
         notices.push(format!(
             "launch.image: has no effect while imageBackup is on: members start from the newest backup. To change to \
              {said}: remove imageBackup, raise recycle once that is accepted, and turn it on again when all members run \

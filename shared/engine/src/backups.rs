@@ -243,7 +243,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         }
         let of_members = facts.members.iter().flatten().filter_map(|(_, it)| Some(&it.instance.as_ref()?.id));
         let proofs = world.fleet.values().filter(|it| asked.proof_of.contains(&it.image)).map(|it| &it.id);
-        let runs = |id: &&InstanceId| world.fleet.get(*id).is_some_and(|it| it.state == InstanceState::Running);
+        let runs =
+            |id: &&InstanceId| world.fleet.get(*id).is_some_and(|it| it.state == InstanceState::Running);
         let to_prove: BTreeSet<&InstanceId> = of_members.chain(proofs).filter(runs).collect();
         let to_prove: Vec<InstanceId> = to_prove.into_iter().cloned().collect();
         for ids in to_prove.chunks(STATUS_AT_ONCE) {

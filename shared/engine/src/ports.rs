@@ -23,7 +23,9 @@ use perennial_core::observation::{
 };
 use perennial_core::orphans::Orphans;
 use perennial_core::record::{Record, Steady, Stored};
-use perennial_core::step::{BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{
+    BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest,
+};
 use serde_json::Value;
 
 /// What a call to the world answers.

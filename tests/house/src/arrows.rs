@@ -33,7 +33,7 @@ pub struct Dependency {
 }
 
 /// The only crates that core may be made of: none of them has a clock, a socket or a die.
-const CORE_IS_MADE_OF: [&str; 6] = ["ipnet", "jiff", "serde", "serde_json", "sha2", "thiserror"];
+const CORE_IS_MADE_OF: [&str; 7] = ["croner", "ipnet", "jiff", "serde", "serde_json", "sha2", "thiserror"];
 /// What engine must not be made of: a runtime or Lambda, which are its callers' business.
 const NOT_IN_ENGINE: [&str; 6] = ["getrandom", "lambda_runtime", "rand", "rand_core", "tokio", "uuid"];
 

@@ -1,5 +1,6 @@
 //! The engine's EC2 port, straight onto the model.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use perennial_cloud::model as cloud;
@@ -16,7 +17,9 @@ use perennial_core::ids::{
 use perennial_core::launch::{LaunchRequest, TemplateFacts};
 use perennial_core::names::{Tagged, Tags};
 use perennial_core::observation::*;
-use perennial_core::step::{ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{
+    BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest,
+};
 use perennial_engine::ports::{Ec2, Reply};
 
 use crate::convert;
@@ -448,6 +451,25 @@ impl Ec2 for SimEc2 {
         };
         let ask = |cloud: &mut Cloud| cloud.register_image(&request);
         Ok(ImageId::new(self.change("EC2:RegisterImage", name, ask).await?.id))
+    }
+
+    async fn create_image(&self, request: &BackupRequest) -> Reply<ImageId> {
+        let left_out = request.without.iter().map(|device| BlockDeviceMapping {
+            device_name: device.clone(),
+            no_device: Some(String::new()),
+            ..BlockDeviceMapping::default()
+        });
+        let tags = |kind| convert::tagged(kind, &request.tags);
+        let asked = cloud::CreateImage {
+            instance_id: request.instance.to_string(),
+            name: request.name.clone(),
+            description: Some(request.description.clone()),
+            no_reboot: true,
+            block_devices: left_out.collect(),
+            tag_specifications: vec![tags("image"), tags("snapshot")],
+        };
+        let ask = |cloud: &mut Cloud| cloud.create_image(&asked);
+        Ok(ImageId::new(self.change("EC2:CreateImage", request.name.clone(), ask).await?.id))
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Reply<()> {

@@ -306,6 +306,11 @@ impl Run {
     fn tick(&mut self) {
         self.invoke(async |engine| engine.reconcile().await.map(|_| ()));
         self.invoke(async |engine| engine.snapshot_pass().await.map(|_| ()));
+        let has_backups = self.world.0.borrow().groups.values().any(|group| group.backups.is_some());
+        // Without any the pass is one read, and more calls to be broken are no more stories.
+        if has_backups {
+            self.invoke(async |engine| engine.backup_pass().await.map(|_| ()));
+        }
     }
 
     /// Runs one invocation to its end, or to its death.

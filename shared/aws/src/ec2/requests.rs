@@ -24,7 +24,9 @@ use aws_sdk_ec2::types::{
 use perennial_core::launch::{Device, LaunchNetwork, LaunchRequest, Market, Settings};
 use perennial_core::names::Tags;
 use perennial_core::observation::VolumeShape;
-use perennial_core::step::{BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest};
+use perennial_core::step::{
+    BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest,
+};
 
 fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
     let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();

@@ -112,7 +112,10 @@ impl Draft<'_, '_> {
         BackupRequest {
             instance: attempt.source.instance.clone(),
             name: attempt.name.clone(),
-            description: format!("Perennial: backup of the group {} from {}", self.record.name, attempt.source.node),
+            description: format!(
+                "Perennial: backup of the group {} from {}",
+                self.record.name, attempt.source.node
+            ),
             without: attempt.without.clone(),
             tags: names.tags(&operator, &attempt.name),
         }
@@ -130,7 +133,8 @@ impl Draft<'_, '_> {
             Err(failure) => match failure.class {
                 // What has the name is looked at next.
                 Class::NameTaken | Class::NotYet | Class::Retry | Class::Quota => {
-                    let rest = if failure.class == Class::Quota { limits::REFUSED_REST } else { limits::RETRY_SOON };
+                    let rest =
+                        if failure.class == Class::Quota { limits::REFUSED_REST } else { limits::RETRY_SOON };
                     self.note(format!("not yet: {failure}"));
                     self.under_way(|it| it.not_before = now.saturating_add(rest).ok());
                 }
@@ -179,7 +183,8 @@ impl Draft<'_, '_> {
     /// It came to nothing: what there is of it goes, and another attempt is made, of another instance if need be.
     fn come_to_nothing(&mut self, attempt: &Attempt, why: String) {
         let now = self.scope.now;
-        let times = self.backups.failed.as_ref().filter(|it| it.due == attempt.due).map_or(0, |it| it.times) + 1;
+        let times =
+            self.backups.failed.as_ref().filter(|it| it.due == attempt.due).map_or(0, |it| it.times) + 1;
         self.note(format!("the backup of {} came to nothing: {why}", attempt.source.node));
         let took = now.duration_since(attempt.since);
         let about = About {
@@ -231,7 +236,8 @@ impl Draft<'_, '_> {
                 return None;
             }
         };
-        let only_root = self.record.config.part.image_backup.as_ref().is_some_and(|it| it.volumes == BackupVolumes::Root);
+        let only_root =
+            self.record.config.part.image_backup.as_ref().is_some_and(|it| it.volumes == BackupVolumes::Root);
         let others = facts.volumes.iter().filter(|volume| only_root && volume.device != facts.root_device);
         let attempt = Attempt {
             name: self.names().backup(now, &source.instance),

@@ -276,7 +276,8 @@ impl<'a, 's> Draft<'a, 's> {
             let since = it.missing_since.filter(|_| it.removing.is_none());
             since.is_some_and(|since| now.duration_since(since) >= limits::BACKUP_MISSING_IS_GONE)
         };
-        let gone: Vec<ImageId> = self.backups.list.iter().filter(|it| is_gone(it)).map(|it| it.image.clone()).collect();
+        let gone: Vec<ImageId> =
+            self.backups.list.iter().filter(|it| is_gone(it)).map(|it| it.image.clone()).collect();
         for image in gone {
             self.note(format!("{image} is gone, by other hands than ours"));
             if self.backups.effective.as_ref() == Some(&image) {
@@ -284,7 +285,8 @@ impl<'a, 's> Draft<'a, 's> {
             }
             for it in self.backups.list.iter_mut().filter(|it| it.image == image) {
                 // Its snapshots may be left.
-                it.removing = Some(super::Removing::new("it was deregistered by other hands".to_owned(), now));
+                it.removing =
+                    Some(super::Removing::new("it was deregistered by other hands".to_owned(), now));
             }
         }
     }
@@ -307,7 +309,8 @@ impl<'a, 's> Draft<'a, 's> {
     /// Notes from which images members have come up well.
     fn prove(&mut self) {
         let (now, seen) = (self.scope.now, self.seen);
-        let is_well = |it: &&InstanceFacts| it.state == InstanceState::Running && seen.passed.contains(&it.id);
+        let is_well =
+            |it: &&InstanceFacts| it.state == InstanceState::Running && seen.passed.contains(&it.id);
         let well: BTreeSet<&ImageId> = seen.instances.values().filter(is_well).map(|it| &it.image).collect();
         for it in self.backups.list.iter_mut().filter(|it| it.proven_at.is_none() && it.removing.is_none()) {
             if well.contains(&it.image) {

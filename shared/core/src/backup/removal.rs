@@ -99,7 +99,8 @@ impl Draft<'_, '_> {
             Some(&it.image) != self.backups.effective.as_ref() && Some(&it.image) != self.last_proven()
         };
         let beyond = standing.iter().skip(policy.keep as usize);
-        let mut surplus: Vec<ImageId> = beyond.filter(is_settled).filter(may_go).map(|it| it.image.clone()).collect();
+        let mut surplus: Vec<ImageId> =
+            beyond.filter(is_settled).filter(may_go).map(|it| it.image.clone()).collect();
         surplus.reverse();
         surplus
     }
@@ -167,8 +168,10 @@ impl Draft<'_, '_> {
                 }
                 Verdict::Go => {
                     // EC2 deletes every snapshot it stands on, whosesoever: only if all that are there are ours.
-                    let is_foreign = |id: &&SnapshotId| self.seen.snapshots.contains_key(*id) && !self.is_left(id);
-                    let with_snapshots = !removing.keeps_snapshots && !it.snapshots.iter().any(|id| is_foreign(&id));
+                    let is_foreign =
+                        |id: &&SnapshotId| self.seen.snapshots.contains_key(*id) && !self.is_left(id);
+                    let with_snapshots =
+                        !removing.keeps_snapshots && !it.snapshots.iter().any(|id| is_foreign(&id));
                     return Next::Take(Step::Deregister { image, with_snapshots });
                 }
                 Verdict::NotOurs(why) | Verdict::NotYet(why) => {

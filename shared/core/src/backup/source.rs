@@ -32,7 +32,10 @@ pub(super) fn choose<'s>(backups: &Backups, seen: &Seen<'s>) -> Result<(Source, 
     let n = running.len();
     let mut of_line: Vec<_> = running.into_iter().filter(|it| is_of_line(backups, it.instance)).collect();
     if of_line.is_empty() {
-        let base = backups.base.as_ref().map_or_else(|| "the launch template's image".to_owned(), ImageId::to_string);
+        let base = backups
+            .base
+            .as_ref()
+            .map_or_else(|| "the launch template's image".to_owned(), ImageId::to_string);
         return Err(format!(
             "none of {n} running member(s) runs {base} or a backup of it: raise recycle, and all will"
         ));
@@ -43,9 +46,7 @@ pub(super) fn choose<'s>(backups: &Backups, seen: &Seen<'s>) -> Result<(Source, 
         seen.passed.contains(&facts.id).then_some((it, facts))
     });
     match well {
-        Some((it, facts)) => {
-            Ok((Source { node: it.node.clone(), instance: it.instance.id.clone() }, facts))
-        }
+        Some((it, facts)) => Ok((Source { node: it.node.clone(), instance: it.instance.id.clone() }, facts)),
         None => Err(format!("none of {n} running member(s) has passed both status checks")),
     }
 }
@@ -63,7 +64,8 @@ fn candidates<'a>(members: &'a BTreeMap<NodeName, Record>, seen: &Seen<'_>) -> V
         seen.instances.get(&instance.id).is_some_and(|facts| facts.state == InstanceState::Running)
     };
     let well = members.iter().filter(|(_, record)| is_well(record));
-    let known = well.filter_map(|(node, record)| Some(Candidate { node, instance: record.instance.as_ref()? }));
+    let known =
+        well.filter_map(|(node, record)| Some(Candidate { node, instance: record.instance.as_ref()? }));
     known.filter(|it| !it.instance.terminating && runs(it.instance)).collect()
 }
 

@@ -27,7 +27,8 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             }
         }
         let groups = self.store.groups().await?;
-        let groups: BTreeMap<GroupName, GroupRecord> = groups.into_iter().map(|it| (it.name.clone(), it)).collect();
+        let groups: BTreeMap<GroupName, GroupRecord> =
+            groups.into_iter().map(|it| (it.name.clone(), it)).collect();
         for it in found {
             let group = group_of(it);
             let record = group.as_ref().and_then(|group| groups.get(group));

@@ -202,6 +202,12 @@ pub(crate) async fn terminate(account: &Account, instance: &Instance) {
     account.ec2("TerminateInstances", &[("InstanceId.1", &instance.id)]).await;
 }
 
+/// Whether a tick was given up since a busy machine kept it waiting: the next one does what it could not.
+pub(crate) fn is_late_tick(letter: &Value) -> bool {
+    let reason = letter["reason"].as_str().unwrap_or_default();
+    letter["trigger"] == "Scheduled Event" && (reason.contains("timed out") || reason.contains("Timedout"))
+}
+
 /// Asserts that no event was given up, no invocation failed, and no log asks for a person.
 pub(crate) fn assert_no_failures(account: &Account) {
     let failed: Vec<Value> = account

@@ -1,0 +1,1 @@
+//! Backups, told as stories.
