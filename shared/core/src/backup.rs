@@ -185,6 +185,11 @@ impl Backups {
         Some(GroupImage { effective, base: self.base.clone(), is_on: self.since.is_some() })
     }
 
+    /// The operator's image as it stood when backups took its place, while they are on and there is one.
+    pub fn pinned(&self) -> Option<Option<ImageId>> {
+        (self.since.is_some() && self.effective.is_some()).then(|| self.base.clone())
+    }
+
     /// The newest backup that can be launched.
     pub fn newest(&self) -> Option<&Backup> {
         self.standing().max_by(|a, b| (a.taken_at, &a.image).cmp(&(b.taken_at, &b.image)))

@@ -100,7 +100,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             tick.left += 1;
             tracing::warn!(group = %record.name, code = %failure.code, "{failure}");
         }
-        if let Some(backups) = &record.backups {
+        if let Some(backups) = record.backups.as_ref().filter(|_| !record.removed) {
             let now = self.clock.now();
             tick.groups = usize::from(backups.since.is_some());
             (tick.age, tick.lag) = (backups.age(now), backups.lag(&record, now));

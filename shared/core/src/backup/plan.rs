@@ -348,8 +348,13 @@ impl<'a, 's> Draft<'a, 's> {
 
     /// Nothing is known to be left: that must have been so for a while.
     fn conclude(mut self) -> Plan {
-        let now = self.scope.now;
-        if !self.backups.list.is_empty() || !self.backups.outbox.is_empty() {
+        let (now, names) = (self.scope.now, self.names());
+        // What is still pending is not gone either: it goes once it has ended.
+        let has_image =
+            self.seen.images.values().any(|it| it.state != ImageState::Gone && names.owns(&it.tags));
+        let has_snapshot = self.seen.snapshots.values().any(|it| names.owns(&it.tags));
+        if has_image || has_snapshot || !self.backups.list.is_empty() || !self.backups.outbox.is_empty() {
+            self.backups.bare_since = None;
             return self.into_plan(None);
         }
         let since = *self.backups.bare_since.get_or_insert(now);

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{GroupRecord, Member};
+use crate::backup::Backups;
 use crate::config::{self, DesiredState, Draft, Problem};
-use crate::ids::{AllocationId, GroupName};
+use crate::ids::{AllocationId, GroupName, ImageId};
 use crate::names::{TAG_GROUP, digest};
 use crate::record::Record;
 
@@ -27,6 +28,9 @@ pub struct Share {
     given_up: bool,
     /// Whether images are made of members.
     backs_up: bool,
+    /// The image that the operator named before members were launched from backups: what is said of it since then has
+    /// no effect, and is no news to any member.
+    pinned: Option<Option<ImageId>>,
 }
 
 impl Share {
@@ -43,6 +47,7 @@ impl Share {
             lost_address: member.private_ip.filter(|_| member.lost_address),
             given_up: member.given_up,
             backs_up: record.config.part.image_backup.is_some() && !record.removed,
+            pinned: record.backups.as_ref().and_then(Backups::pinned),
         }
     }
 
@@ -79,6 +84,14 @@ impl Share {
             whole["desiredState"] = Value::from(DesiredState::Deallocated.as_str());
         } else if whole["desiredState"].is_null() {
             whole["desiredState"] = Value::from(self.wish.as_str());
+        }
+        if let Some(pinned) = &self.pinned
+            && let Some(launch) = whole.get_mut("launch").and_then(Value::as_object_mut)
+        {
+            launch.insert(
+                "image".to_owned(),
+                pinned.as_ref().map_or(Value::Null, |it| Value::from(it.as_str())),
+            );
         }
         if let Some(network) = network_of(&mut whole) {
             if self.lost_address.is_some() {
