@@ -50,13 +50,13 @@ pub enum Kind {
     /// The fleet needs more snapshots than the pace or EC2's quota allows.
     #[serde(rename = "Snapshots Lagging")]
     SnapshotsLagging,
-    /// A backup of a group is available, and members are launched from it.
+    /// A backup of a group is available.
     #[serde(rename = "Backup Created")]
     BackupCreated,
-    /// An attempt at one came to nothing.
+    /// An attempt at one came to nothing, or there was nothing to take one of.
     #[serde(rename = "Backup Failed")]
     BackupFailed,
-    /// One was removed, with the snapshots it stood on.
+    /// One was removed with the snapshots it stood on, or handed over with them.
     #[serde(rename = "Backup Removed")]
     BackupRemoved,
     /// An edit of the item is in force.

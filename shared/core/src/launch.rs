@@ -376,7 +376,11 @@ pub fn resolve(
             Some(id) => format!("the image {id} does not exist or is not shared with this account"),
             None => "neither the config nor the launch template names an image".to_owned(),
         },
-        remedy: "name an image that exists in launch.image or in the launch template".to_owned(),
+        remedy: match backup_for(record, seen).is_some() {
+            true => "It is a backup of the group, and was deregistered: another one takes its place within minutes",
+            false => "name an image that exists in launch.image or in the launch template",
+        }
+        .to_owned(),
     })?;
     if !image.ebs_root {
         return Err(Obstacle {

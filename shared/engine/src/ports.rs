@@ -104,7 +104,7 @@ pub trait Ec2 {
     async fn create_snapshots(&self, request: &SetRequest) -> Reply<Vec<SnapshotFacts>>;
     /// Registers an image; its name is unique.
     async fn register_image(&self, request: &ImageRequest) -> Reply<ImageId>;
-    /// Makes an image of a running instance without a reboot, of all its volumes at one moment; its name is unique.
+    /// Makes an image of a running instance without a reboot; its name is unique.
     async fn create_image(&self, request: &BackupRequest) -> Reply<ImageId>;
     /// Deletes a volume.
     async fn delete_volume(&self, id: &VolumeId) -> Reply<()>;
