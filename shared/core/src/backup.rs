@@ -68,6 +68,9 @@ pub struct Backups {
     /// Since when reads have shown nothing of a removed group's backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bare_since: Option<Timestamp>,
+    /// No snapshot without an image is tried again before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Own events not yet known to be published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outbox: Vec<OwnEvent>,
@@ -175,6 +178,7 @@ impl Backups {
             skipped: None,
             list: Vec::new(),
             bare_since: None,
+            not_before: None,
             outbox: Vec::new(),
         }
     }
@@ -268,8 +272,10 @@ impl Backups {
             self.asked = self.asked.min(policy.now);
         }
         if policy.is_none() {
-            (self.skipped, self.sourceless_since, self.failed) = (None, None, None);
+            (self.skipped, self.failed) = (None, None);
         }
+        // What is due from now on may be something else, and a source is waited for anew.
+        self.sourceless_since = None;
         let may_change = !was_on || policy.is_none() || self.effective.is_none();
         if may_change && said != self.base {
             self.begin_line(said, now);
@@ -284,9 +290,10 @@ impl Backups {
         Some(now.duration_since(from).max(SignedDuration::ZERO))
     }
 
-    /// For how long what is due has been so.
+    /// For how long what is due has been so. Nothing is due of a group that is removed.
     pub fn lag(&self, record: &GroupRecord, now: Timestamp) -> SignedDuration {
-        let policy = record.config.part.image_backup.as_ref().filter(|_| self.since.is_some());
+        let is_on = self.since.is_some() && !record.removed;
+        let policy = record.config.part.image_backup.as_ref().filter(|_| is_on);
         let from = self.served.into_iter().chain(self.since).max();
         let first = policy.zip(from).and_then(|(policy, from)| schedule::next(policy, &record.name, from));
         first.map_or(SignedDuration::ZERO, |first| now.duration_since(first).max(SignedDuration::ZERO))

@@ -225,6 +225,12 @@ impl Draft<'_, '_> {
             return None;
         }
         let due = self.backups.due(self.record, now)?;
+        let names = self.names();
+        let is_under_way = |it: &ImageFacts| it.state == ImageState::Pending && names.owns(&it.tags);
+        if self.seen.images.values().any(is_under_way) {
+            // An attempt that was given up made it after all: one at a time.
+            return None;
+        }
         let failed = self.backups.failed.as_ref().filter(|it| it.due == due);
         if failed.is_some_and(|it| now.duration_since(it.at) < limits::BACKUP_REST) {
             return None;

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use crate::config::backup::BackupPolicy;
 use crate::failure::{Class, Failure};
 use crate::group::GroupRecord;
-use crate::guard::{Verdict, backup_image};
+use crate::guard::{Verdict, backup_image, backup_snapshot};
 use crate::ids::{ImageId, InstanceId, NodeName, Resource, SnapshotId};
 use crate::limits;
+use crate::names::GroupNames;
 use crate::observation::{ImageFacts, ImageState, InstanceFacts, InstanceState, SnapshotFacts};
 use crate::record::Record;
 use crate::step::BackupRequest;
@@ -321,41 +322,45 @@ impl<'a, 's> Draft<'a, 's> {
 
     /// A removed group: its backups stay for the retention, then all of them go.
     fn part(mut self) -> Plan {
-        if self.is_over() && self.seen.is_gone {
-            self.purge();
+        if !self.is_over() {
+            let step = self.remove();
+            return self.into_plan(step);
         }
-        let step = self.remove();
-        if step.is_none() && self.seen.leftovers && self.seen.is_gone && self.is_over() {
-            if let Some(step) = self.leftover() {
-                return self.into_plan(Some(step));
-            }
-            return self.conclude();
-        }
-        self.into_plan(step)
-    }
-
-    /// A snapshot that no image stands on any more.
-    fn leftover(&mut self) -> Option<Step> {
-        if !self.backups.list.is_empty() {
-            return None;
-        }
-        let names = self.names();
-        let is_ours = |it: &&SnapshotFacts| crate::guard::backup_snapshot(&names, it) == Verdict::Go;
-        let left = self.seen.snapshots.values().find(is_ours)?;
-        self.backups.bare_since = None;
-        Some(Step::DeleteSnapshot(left.id.clone()))
-    }
-
-    /// Nothing is known to be left: that must have been so for a while.
-    fn conclude(mut self) -> Plan {
-        let (now, names) = (self.scope.now, self.names());
-        // What is still pending is not gone either: it goes once it has ended.
-        let has_image =
-            self.seen.images.values().any(|it| it.state != ImageState::Gone && names.owns(&it.tags));
-        let has_snapshot = self.seen.snapshots.values().any(|it| names.owns(&it.tags));
-        if has_image || has_snapshot || !self.backups.list.is_empty() || !self.backups.outbox.is_empty() {
-            self.backups.bare_since = None;
+        if !self.seen.is_gone {
+            // Its item is back, or was not read: nothing of it goes.
             return self.into_plan(None);
+        }
+        self.purge();
+        let step = self.remove();
+        if step.is_some() || !self.seen.leftovers {
+            return self.into_plan(step);
+        }
+        self.conclude()
+    }
+
+    /// The end of a removed group's backups: what stands for itself goes as well, and once nothing has been left for
+    /// a while it is over.
+    fn conclude(mut self) -> Plan {
+        let now = self.scope.now;
+        let names = GroupNames { deployment: self.scope.deployment, group: &self.record.name };
+        // One that is still being made is found once it is there.
+        let is_there = |it: &ImageFacts| it.state != ImageState::Gone && names.owns(&it.tags);
+        let has_images = !self.backups.list.is_empty() || self.seen.images.values().any(is_there);
+        let left = |it: &&SnapshotFacts| !matches!(backup_snapshot(&names, it), Verdict::NotOurs(_));
+        let left: Vec<&SnapshotFacts> = self.seen.snapshots.values().filter(left).collect();
+        if has_images || !left.is_empty() || !self.backups.outbox.is_empty() {
+            self.backups.bare_since = None;
+            let rests = has_images || self.backups.not_before.is_some_and(|at| at > now);
+            let free: Vec<_> =
+                left.iter().filter(|it| !rests && backup_snapshot(&names, it) == Verdict::Go).collect();
+            // Each in its turn: one that is held must not hold the others.
+            let turn = now.as_second().unsigned_abs() / 60 % free.len().max(1) as u64;
+            let step = free.get(turn as usize);
+            let step = step.map(|it| match self.kept() {
+                (_, true) => Step::HandOver(Resource::Snapshot(it.id.clone())),
+                (_, false) => Step::DeleteSnapshot(it.id.clone()),
+            });
+            return self.into_plan(step);
         }
         let since = *self.backups.bare_since.get_or_insert(now);
         if now.duration_since(since) < limits::QUIET {
@@ -397,7 +402,10 @@ impl<'a, 's> Draft<'a, 's> {
             _ => limits::REFUSED_REST,
         };
         self.note(format!("not removed yet: {failure}"));
-        let Some(removing) = self.entry_of(step).and_then(|it| it.removing.as_mut()) else { return };
+        let Some(removing) = self.entry_of(step).and_then(|it| it.removing.as_mut()) else {
+            self.backups.not_before = now.saturating_add(rest).ok();
+            return;
+        };
         removing.not_before = now.saturating_add(rest).ok();
         if now.duration_since(removing.since) >= limits::BACKUP_HELD {
             removing.held = Some(failure.to_string());

@@ -80,7 +80,7 @@ fn is_needed_by(record: &Record, image: &ImageId) -> bool {
 impl Draft<'_, '_> {
     /// The last image from which a member came up well.
     fn last_proven(&self) -> Option<&ImageId> {
-        let proven = self.backups.list.iter().filter(|it| it.removing.is_none());
+        let proven = self.backups.standing();
         let proven = proven.filter_map(|it| Some((it.proven_at?, it.taken_at, &it.image)));
         proven.max().map(|(_, _, image)| image)
     }
@@ -160,7 +160,8 @@ impl Draft<'_, '_> {
             return Next::Read;
         }
         let Some(removing) = it.removing.clone() else { return Next::Drop };
-        if let Some(facts) = facts.filter(|_| !removing.is_off) {
+        // Shown again after it was deregistered, it is there again; handed over, it is none of ours.
+        if let Some(facts) = facts.filter(|_| !(removing.is_off && removing.keeps_image)) {
             let image = it.image.clone();
             match backup_image(&self.names(), facts) {
                 Verdict::Go if removing.keeps_image => {
@@ -174,10 +175,9 @@ impl Draft<'_, '_> {
                         !removing.keeps_snapshots && !it.snapshots.iter().any(|id| is_foreign(&id));
                     return Next::Take(Step::Deregister { image, with_snapshots });
                 }
-                Verdict::NotOurs(why) | Verdict::NotYet(why) => {
-                    self.note(format!("{image} is left alone: {why}"));
-                    return Next::Drop;
-                }
+                // Handed over: what it stands on follows it.
+                Verdict::NotOurs(_) if removing.keeps_image => {}
+                Verdict::NotOurs(why) | Verdict::NotYet(why) => return self.let_go(at, &why),
             }
         }
         self.mark(at, |removing| removing.is_off = true);
@@ -190,6 +190,16 @@ impl Draft<'_, '_> {
             Some(id) if removing.keeps_snapshots => Next::Take(Step::HandOver(Resource::Snapshot(id))),
             Some(id) => Next::Take(Step::DeleteSnapshot(id)),
         }
+    }
+
+    /// It has become the operator's, and so does what it stands on: it is of no use without.
+    fn let_go(&mut self, at: usize, why: &str) -> Next {
+        let it = &self.backups.list[at];
+        if let Some(id) = it.snapshots.iter().find(|id| self.is_left(id)) {
+            return Next::Take(Step::HandOver(Resource::Snapshot(id.clone())));
+        }
+        self.note(format!("{} is left alone: {why}", it.image));
+        Next::Drop
     }
 
     /// Whether a snapshot is there and ours.
@@ -220,19 +230,24 @@ impl Draft<'_, '_> {
         since.is_some_and(|since| self.scope.now.duration_since(since) >= retention.after)
     }
 
+    /// Which of images and snapshots a removed group leaves to the operator. What an image stands on stays with it.
+    pub(super) fn kept(&self) -> (bool, bool) {
+        let delete = parse(&self.record.config.template).config.retention.delete;
+        let (images, snapshots) = (delete.contains(&Retained::Images), delete.contains(&Retained::Snapshots));
+        (!images, !snapshots || !images)
+    }
+
     /// Marks every backup of a removed group, once its retention is over. Only a read of its item right before may
     /// say that it is still gone.
     pub(super) fn purge(&mut self) {
         let now = self.scope.now;
-        let delete = parse(&self.record.config.template).config.retention.delete;
-        let (images, snapshots) = (delete.contains(&Retained::Images), delete.contains(&Retained::Snapshots));
+        let (keeps_image, keeps_snapshots) = self.kept();
         self.backups.put_in_effect(None, now);
         self.backups.attempt = None;
         for it in self.backups.list.iter_mut().filter(|it| it.removing.is_none()) {
             it.removing = Some(Removing {
-                keeps_image: !images,
-                // What an image stands on stays with it.
-                keeps_snapshots: !snapshots || !images,
+                keeps_image,
+                keeps_snapshots,
                 ..Removing::new("the group was deleted, and its retention is over".to_owned(), now)
             });
         }

@@ -73,7 +73,9 @@ fn candidates<'a>(members: &'a BTreeMap<NodeName, Record>, seen: &Seen<'_>) -> V
 fn is_of_line(backups: &Backups, instance: &Instance) -> bool {
     let image = &instance.image_id;
     let is_known = backups.list.iter().any(|it| it.image == *image && it.line == backups.line);
-    let is_base = backups.base.as_ref().is_none_or(|base| base == image);
     let is_younger = instance.launched_at.is_some_and(|at| at >= backups.line_since);
+    // Which image is the launch template's nobody knows here: in a later line, what ran before it may descend from a
+    // backup that has long been removed.
+    let is_base = backups.base.as_ref().map_or(backups.line == 1, |base| base == image);
     !backups.former.contains(image) && (is_base || is_known || is_younger)
 }
