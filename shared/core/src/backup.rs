@@ -41,6 +41,9 @@ pub struct Backups {
     /// Images of former lines: what runs one of them is no source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<ImageId>,
+    /// Backups of the present line that were removed while members ran them: these descend from it all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kin: Vec<ImageId>,
     /// The backup that members are launched from; the operator's image if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<ImageId>,
@@ -169,6 +172,7 @@ impl Backups {
             line_since: now,
             base,
             former: Vec::new(),
+            kin: Vec::new(),
             effective: None,
             served: None,
             asked: 0,
@@ -194,9 +198,11 @@ impl Backups {
         (self.since.is_some() && self.effective.is_some()).then(|| self.base.clone())
     }
 
-    /// The newest backup that can be launched.
+    /// The newest backup of the present line that can be launched.
     pub fn newest(&self) -> Option<&Backup> {
-        self.standing().max_by(|a, b| (a.taken_at, &a.image).cmp(&(b.taken_at, &b.image)))
+        self.standing()
+            .filter(|it| it.line == self.line)
+            .max_by(|a, b| (a.taken_at, &a.image).cmp(&(b.taken_at, &b.image)))
     }
 
     /// Those that are there and stay, as far as is known.
@@ -243,7 +249,8 @@ impl Backups {
         self.put_in_effect(None, now);
         let old = self.base.take().into_iter().chain(self.list.iter().map(|it| it.image.clone()));
         let attempt = self.attempt.iter().filter_map(|it| it.image.clone());
-        for image in old.chain(attempt).collect::<Vec<_>>() {
+        let kin = std::mem::take(&mut self.kin);
+        for image in old.chain(attempt).chain(kin).collect::<Vec<_>>() {
             if !self.former.contains(&image) {
                 self.former.push(image);
             }

@@ -273,6 +273,23 @@ impl Draft<'_, '_> {
         if self.backups.skipped.as_ref() != Some(&why) {
             self.note(format!("skipped: {why}"));
         }
+        // Told of once, however many are left out after it.
+        if self.backups.skipped.is_none() {
+            let name = match due {
+                Due::At(at) => at.to_string(),
+                Due::Asked(value) => format!("now-{value}-{now}"),
+            };
+            let about = About {
+                name: &name,
+                image: None,
+                source: None,
+                snapshots: &[],
+                taken_at: now,
+                took: None,
+                why: format!("skipped: {why}"),
+            };
+            self.backups.outbox.push(event(self.record, Kind::BackupFailed, &about, now));
+        }
         self.backups.serve(due);
         self.backups.skipped = Some(why);
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::backup::BackupPolicy;
 use crate::failure::{Class, Failure};
@@ -273,21 +273,24 @@ impl<'a, 's> Draft<'a, 's> {
                 }
             }
         }
-        let is_gone = |it: &Backup| {
+        let is_missed = |it: &Backup, for_long: SignedDuration| {
             let since = it.missing_since.filter(|_| it.removing.is_none());
-            since.is_some_and(|since| now.duration_since(since) >= limits::BACKUP_MISSING_IS_GONE)
+            since.is_some_and(|since| now.duration_since(since) >= for_long)
         };
-        let gone: Vec<ImageId> =
-            self.backups.list.iter().filter(|it| is_gone(it)).map(|it| it.image.clone()).collect();
-        for image in gone {
-            self.note(format!("{image} is gone, by other hands than ours"));
-            if self.backups.effective.as_ref() == Some(&image) {
-                self.fall_back(&image);
-            }
-            for it in self.backups.list.iter_mut().filter(|it| it.image == image) {
-                // Its snapshots may be left.
-                it.removing =
-                    Some(super::Removing::new("it was deregistered by other hands".to_owned(), now));
+        let effective = self.backups.effective.clone();
+        let is_effective = |it: &&Backup| Some(&it.image) == effective.as_ref();
+        let mut missed = self.backups.list.iter().filter(is_effective);
+        if let Some(gone) = missed.find(|it| is_missed(it, limits::BACKUP_MISSING_IS_GONE)) {
+            let gone = gone.image.clone();
+            self.note(format!("{gone} is gone, by other hands than ours"));
+            self.fall_back(&gone);
+        }
+        // Nothing is deleted for it: whether its snapshots are left, and may go, the pass over orphans finds out.
+        let given_up = self.backups.list.extract_if(.., |it| is_missed(it, limits::MISSING_IS_GONE));
+        for it in given_up.collect::<Vec<_>>() {
+            self.note(format!("{} is no backup any more: EC2 has not shown it for an hour", it.image));
+            if it.line == self.backups.line {
+                self.backups.kin.push(it.image);
             }
         }
     }

@@ -95,8 +95,11 @@ impl Draft<'_, '_> {
         let is_settled = |it: &&&Backup| {
             it.superseded_at.is_none_or(|at| now.duration_since(at) >= limits::BACKUP_SETTLES)
         };
+        // The operator's own word for the image may be one of them.
+        let said = self.record.config.image();
+        let stays = [&self.backups.effective, &self.backups.base, &said];
         let may_go = |it: &&&Backup| {
-            Some(&it.image) != self.backups.effective.as_ref() && Some(&it.image) != self.last_proven()
+            !stays.contains(&&Some(it.image.clone())) && Some(&it.image) != self.last_proven()
         };
         let beyond = standing.iter().skip(policy.keep as usize);
         let mut surplus: Vec<ImageId> =
@@ -108,7 +111,12 @@ impl Draft<'_, '_> {
     /// Marks what is to go; from then on it is never launched again.
     pub(super) fn rotate(&mut self) {
         let Some(members) = self.seen.members else { return };
-        let now = self.scope.now;
+        let (now, line) = (self.scope.now, self.backups.line);
+        let runs = |record: &Record, image: &ImageId| {
+            record.instance.as_ref().is_some_and(|instance| instance.image_id == *image)
+        };
+        let is_run = |image: &ImageId| members.values().any(|record| runs(record, image));
+        self.backups.kin.retain(is_run);
         for image in self.surplus() {
             if members.values().any(|record| is_needed_by(record, &image)) {
                 continue;
@@ -116,6 +124,9 @@ impl Draft<'_, '_> {
             self.note(format!("{image} goes: newer backups fill the places"));
             if let Some(it) = self.backups.list.iter_mut().find(|it| it.image == image) {
                 it.removing = Some(Removing::new("newer backups fill the places".to_owned(), now));
+                if it.line == line && is_run(&image) {
+                    self.backups.kin.push(image);
+                }
             }
         }
     }
@@ -218,7 +229,11 @@ impl Draft<'_, '_> {
     fn removed(&mut self, at: usize) {
         let it = self.backups.list.remove(at);
         let why = it.removing.as_ref().map(|removing| removing.why.clone()).unwrap_or_default();
-        self.note(format!("{} and its snapshots are gone: {why}", it.image));
+        let how = match it.removing.as_ref().is_some_and(|removing| removing.keeps_image) {
+            true => "is handed over with its snapshots",
+            false => "and its snapshots are gone",
+        };
+        self.note(format!("{} {how}: {why}", it.image));
         let about = About { why, ..About::of(&it, it.image.as_str()) };
         self.backups.outbox.push(event(self.record, Kind::BackupRemoved, &about, self.scope.now));
     }

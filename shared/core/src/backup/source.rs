@@ -37,7 +37,8 @@ pub(super) fn choose<'s>(backups: &Backups, seen: &Seen<'s>) -> Result<(Source, 
             .as_ref()
             .map_or_else(|| "the launch template's image".to_owned(), ImageId::to_string);
         return Err(format!(
-            "none of {n} running member(s) runs {base} or a backup of it: raise recycle, and all will"
+            "none of {n} running member(s) runs {base} or a backup of it. Raise recycle, and all will, without what is on \
+             them now; to keep that, name the image they run in launch.image, with imageBackup off for a moment"
         ));
     }
     of_line.sort_by(|a, b| (b.instance.launched_at, b.node).cmp(&(a.instance.launched_at, a.node)));
@@ -73,9 +74,11 @@ fn candidates<'a>(members: &'a BTreeMap<NodeName, Record>, seen: &Seen<'_>) -> V
 fn is_of_line(backups: &Backups, instance: &Instance) -> bool {
     let image = &instance.image_id;
     let is_known = backups.list.iter().any(|it| it.image == *image && it.line == backups.line);
-    let is_younger = instance.launched_at.is_some_and(|at| at >= backups.line_since);
-    // Which image is the launch template's nobody knows here: in a later line, what ran before it may descend from a
-    // backup that has long been removed.
-    let is_base = backups.base.as_ref().map_or(backups.line == 1, |base| base == image);
-    !backups.former.contains(image) && (is_base || is_known || is_younger)
+    let is_base = match &backups.base {
+        Some(base) => base == image,
+        // Which image is the launch template's nobody knows here: in a later line, what ran before it may descend from
+        // a backup that has long been removed.
+        None => backups.line == 1 || instance.launched_at.is_some_and(|at| at >= backups.line_since),
+    };
+    !backups.former.contains(image) && (is_base || is_known || backups.kin.contains(image))
 }
