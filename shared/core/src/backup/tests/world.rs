@@ -394,6 +394,8 @@ impl World {
             let same =
                 self.first_well.iter().filter(|(id, at)| *at == first && self.account.is_available(id));
             assert!(same.count() > 0, "{image} was the last that came up well: {:#?}", self.notes);
+            // One that went when another had come up well since is no matter any more.
+            self.first_well.retain(|id, _| self.account.is_available(id));
         }
     }
 
