@@ -92,8 +92,10 @@ impl Account {
         for id in done {
             let Some((_, state)) = self.ends.remove(&id) else { continue };
             self.keep_past();
-            if state == ImageState::Gone {
-                self.shelf.images.remove(&id);
+            if state == ImageState::Gone
+                && let Some(it) = self.shelf.images.remove(&id)
+            {
+                self.shelf.snapshots.retain(|snapshot, _| !it.snapshots.contains(snapshot));
             }
             let Some(it) = self.shelf.images.get_mut(&id) else { continue };
             it.state = state;
@@ -143,6 +145,12 @@ impl Account {
     pub(super) fn our_snapshots(&self) -> Vec<SnapshotId> {
         let ours = self.shelf.snapshots.values().filter(|it| is_ours(&it.tags));
         ours.map(|it| it.id.clone()).collect()
+    }
+
+    /// The snapshots that backups stand on.
+    pub(super) fn stood_on(&self) -> usize {
+        let ours = self.shelf.snapshots.values().filter(|it| is_ours(&it.tags) && self.is_stood_on(&it.id));
+        ours.count()
     }
 
     pub(super) fn all_snapshots(&self) -> usize {

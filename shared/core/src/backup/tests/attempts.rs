@@ -6,7 +6,7 @@ use super::*;
 fn an_image_counts_once_it_is_available_and_not_before() {
     let mut world = hourly();
     world.until_made(1);
-    for _ in 0..3 {
+    for _ in 0..4 {
         world.minute();
         assert_eq!((world.effective(), world.available().len()), (None, 0));
     }

@@ -59,6 +59,7 @@ fn no_one_is_taken_that_is_to_go_or_does_not_run() {
         world.interrupt(1);
         until(&mut world, 0, 59);
         change(&mut world);
+        world.is_frozen = true;
         let (other, _) = world.runs(2);
         world.minute();
         assert_eq!(world.sources, [other], "change {at}");
