@@ -294,9 +294,9 @@ async fn backups_that_make_no_sense_are_refused_with_path_value_and_remedy_and_c
         let bad = group(&account, 1, says);
         refused(&account, &bad, &format!("imageBackup.{path}"), value, remedy).await;
     }
-    let disk = json!({"deviceName": "/dev/sdf", "size": 10});
-    for (kept, persist) in [("persist.root", json!({"root": {}})), ("persist.data", json!({"data": [disk]}))]
-    {
+    let exclusive =
+        [("persist.root", json!({"root": {}})), ("persist.data", json!({"data": {"mode": "reattach"}}))];
+    for (kept, persist) in exclusive {
         let mut bad = good.clone();
         bad["persist"] = persist;
         refused(&account, &bad, "imageBackup", kept, "exclude each other").await;
