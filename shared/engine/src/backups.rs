@@ -216,11 +216,14 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let names = GroupNames { deployment: &self.deployment, group: &record.name };
         let own = world.images.iter().filter(|(_, it)| names.owns(&it.tags));
         facts.images.extend(own.map(|(id, it)| (id.clone(), it.clone())));
-        // By id as well: a read by tags may lag behind, and what was seen at the beginning of the pass may be past.
-        if !asked.images.is_empty() {
-            let found = self.ec2.images(&asked.images).await?;
-            facts.images.retain(|id, _| !asked.images.contains(id));
-            facts.images.extend(found.into_iter().map(|it| (it.id.clone(), it)));
+        // By id as well, also those that nobody knows: a read by tags may lag behind, and what was seen at the beginning
+        // of the pass may be past, such as a backup that this very pass removed.
+        let known: BTreeSet<&ImageId> = asked.images.iter().collect();
+        let unknown = facts.images.keys().filter(|id| !known.contains(id));
+        let by_id: Vec<ImageId> = known.iter().copied().chain(unknown).cloned().collect();
+        if !by_id.is_empty() {
+            let found = self.ec2.images(&by_id).await?;
+            facts.images = found.into_iter().map(|it| (it.id.clone(), it)).collect();
         }
         if let Some(name) = &asked.name {
             let found = self.ec2.images_by_name(name).await?;

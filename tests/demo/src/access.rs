@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use perennial_cloud::{Server, model};
+use perennial_core::config::STATUS;
 use perennial_core::group::GroupRecord;
 use perennial_core::journal::Entry;
 use perennial_core::names::TAG_DEPLOYMENT;
@@ -157,10 +158,16 @@ impl Access {
         self.dynamodb("PutItem", &body).await.map(drop)
     }
 
+    /// Deletes an item of the config table.
+    pub(crate) async fn delete_config(&self, id: &str) -> Reply<()> {
+        let body = json!({"TableName": self.config_table, "Key": {"id": {"S": id}}});
+        self.dynamodb("DeleteItem", &body).await.map(drop)
+    }
+
     /// The verdict on a config item, once there is one.
     pub(crate) async fn config_status(&self, id: &str) -> Reply<Option<Value>> {
         let item = self.config_item(id).await?;
-        Ok(item.and_then(|mut item| item.remove("_status")))
+        Ok(item.and_then(|mut item| item.remove(STATUS)))
     }
 
     /// A config item, if there is one.
@@ -300,6 +307,12 @@ impl Access {
             Err(AccessError::Refused { call: call.to_owned(), status, body })
         }
     }
+}
+
+/// What Perennial tells in a config item.
+pub(crate) fn notices(item: &Map<String, Value>) -> Vec<String> {
+    let status = item.get(STATUS).and_then(|status| status.get("notices")?.as_array());
+    status.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// An attribute of DynamoDB's JSON as ordinary JSON; sets and binaries, which no item here has, become null.

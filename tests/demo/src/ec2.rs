@@ -11,7 +11,7 @@ use serde::Deserialize;
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 
 /// A list as EC2 writes it: one `item` for each.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Items<T> {
     #[serde(default = "Vec::new")]
     pub(crate) item: Vec<T>,
@@ -73,10 +73,18 @@ pub(crate) struct Instance {
     /// `spot`, or nothing for on-demand.
     pub(crate) instance_lifecycle: Option<String>,
     pub(crate) private_ip_address: Option<String>,
+    pub(crate) image_id: String,
+    pub(crate) block_device_mapping: Items<Device>,
     pub(crate) tag_set: Items<Tag>,
 }
 
 impl Instance {
+    /// Its id, type, market and state.
+    pub(crate) fn described(&self) -> String {
+        let market = self.instance_lifecycle.as_deref().unwrap_or("on-demand");
+        format!("{} {} {market} {}", self.instance_id, self.instance_type, self.instance_state.name)
+    }
+
     /// Whether it runs, or may still do so.
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.instance_state.name.as_str(), "shutting-down" | "terminated")
@@ -123,6 +131,26 @@ impl Snapshot {
 pub(crate) struct Image {
     pub(crate) image_id: String,
     pub(crate) image_state: String,
+    pub(crate) creation_date: Option<Timestamp>,
+    /// What it was made of, if that was an instance.
+    pub(crate) source_instance_id: String,
+    pub(crate) block_device_mapping: Items<Device>,
+    pub(crate) tag_set: Items<Tag>,
+}
+
+/// A device of an instance or an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Device {
+    pub(crate) ebs: Ebs,
+}
+
+/// What a device is: of an instance a volume, of an image the snapshot that it is made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Ebs {
+    pub(crate) volume_id: String,
+    pub(crate) snapshot_id: String,
 }
 
 /// A network interface.

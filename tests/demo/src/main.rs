@@ -5,6 +5,7 @@
 //! or SIGTERM.
 
 mod access;
+mod backup;
 mod ec2;
 mod guest;
 mod interruption;
@@ -34,7 +35,7 @@ use crate::stage::{Broken, Told};
 /// Lines of function output shown when a stage does not come.
 const LAST_LINES: usize = 20;
 /// Beyond this the functions' own real time outweighs everything that is shown.
-const FASTEST: f64 = 60.0;
+const FASTEST: f64 = 240.0;
 
 /// Shows spot interruptions survived: the real functions on the local cloud, live, and proves it.
 #[derive(Debug, Parser)]
@@ -46,9 +47,9 @@ struct Cli {
     /// The SAM template that names tables, bus, functions and triggers.
     #[arg(long, default_value = "infra/template.yaml", value_name = "FILE")]
     template: PathBuf,
-    /// Cloud seconds that pass in one real second, 1 to 60.
-    #[arg(long, default_value_t = 20.0, value_name = "N", value_parser = speed)]
-    speed: f64,
+    /// Cloud seconds that pass in one real second, 1 to 240; 20 unless given, and 180 for the act of hours.
+    #[arg(long, value_name = "N", value_parser = speed)]
+    speed: Option<f64>,
     /// What to show.
     #[arg(long, value_enum, default_value_t = Act::Interruption, value_name = "NAME")]
     act: Act,
@@ -64,14 +65,28 @@ enum Act {
     Interruption,
     /// A group of three with a pool of addresses and Elastic IPs, interrupted all at once; then its pool changes.
     Ring,
+    /// A group of two that keeps nothing but images of its members: both interrupted, back from the newest, and deleted.
+    Backup,
 }
 
 impl Act {
+    /// Cloud seconds that pass in one real second, unless the operator says otherwise.
+    fn speed(self) -> f64 {
+        match self {
+            Act::Interruption | Act::Ring => 20.0,
+            // Half an hour of backups and an hour of retention.
+            Act::Backup => 180.0,
+        }
+    }
+
     fn title(self) -> &'static str {
         match self {
             Act::Interruption => "Perennial: a spot instance is interrupted, and comes back with every byte.",
             Act::Ring => {
                 "Perennial: a ring of three is interrupted at once; each comes back with its address and every byte."
+            }
+            Act::Backup => {
+                "Perennial: two that keep nothing are interrupted at once, and come back from the newest backup of one."
             }
         }
     }
@@ -86,6 +101,7 @@ impl Act {
         match self {
             Act::Interruption => interruption::tell(access, screen, speed, latencies).await,
             Act::Ring => ring::tell(access, screen, speed).await,
+            Act::Backup => backup::tell(access, screen, speed).await,
         }
     }
 }
@@ -98,7 +114,7 @@ fn speed(text: &str) -> Result<f64, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let began = Instant::now();
+    let (began, speed) = (Instant::now(), cli.speed.unwrap_or_else(|| cli.act.speed()));
     // Kept until the end, and removed then unless the operator named the file.
     let scratch = match tempfile::NamedTempFile::new() {
         Ok(file) => file,
@@ -108,7 +124,7 @@ async fn main() -> ExitCode {
     };
     let logs = cli.logs.clone().unwrap_or_else(|| scratch.path().to_owned());
     let options = Options {
-        speed: cli.speed,
+        speed,
         parameters: BTreeMap::from([("Deployment".to_owned(), DEPLOYMENT.to_owned())]),
         functions: Functions::Directory(cli.functions),
         output: FunctionOutput::File(logs.clone()),
@@ -123,14 +139,11 @@ async fn main() -> ExitCode {
     let mut screen = Screen::choose();
     screen.line(cli.act.title(), Tone::Strong);
     screen.line(
-        &format!(
-            "One real second is {} seconds of the local cloud. The functions are the real ones.",
-            cli.speed
-        ),
+        &format!("One real second is {speed} seconds of the local cloud. The functions are the real ones."),
         Tone::Plain,
     );
     let told = tokio::select! {
-        told = cli.act.tell(&access, &mut screen, cli.speed, &latencies) => Some(told),
+        told = cli.act.tell(&access, &mut screen, speed, &latencies) => Some(told),
         () = stopped() => None,
     };
     let code = match told {
@@ -211,8 +224,8 @@ mod tests {
     #[test]
     fn a_speed_is_a_number_in_bounds() {
         assert_eq!(speed("20"), Ok(20.0));
-        for wrong in ["0", "0.5", "61", "fast", "NaN", "inf", ""] {
-            assert_eq!(speed(wrong), Err("must be a number from 1 to 60, such as 20".to_owned()), "{wrong}");
+        for wrong in ["0", "0.5", "241", "fast", "NaN", "inf", ""] {
+            assert_eq!(speed(wrong), Err("must be a number from 1 to 240, such as 20".to_owned()), "{wrong}");
         }
     }
 
@@ -220,6 +233,6 @@ mod tests {
     fn an_unknown_act_is_refused_with_the_known_ones() {
         let refusal = Cli::try_parse_from(["perennial-demo", "--act", "pause"]).unwrap_err();
         assert_eq!(refusal.exit_code(), 2);
-        assert!(refusal.to_string().contains("possible values: interruption, ring"), "{refusal}");
+        assert!(refusal.to_string().contains("possible values: interruption, ring, backup"), "{refusal}");
     }
 }

@@ -30,6 +30,11 @@ pub(crate) fn listed(ids: &[String]) -> String {
     if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
 }
 
+/// What is said of each, where each may be a list itself.
+pub(crate) fn told_of_each(values: &[String]) -> String {
+    if values.is_empty() { listed(values) } else { values.join("; ") }
+}
+
 /// Notes what is not yet noted.
 pub(crate) fn note<T: PartialEq>(known: &mut Vec<T>, what: T) {
     if !known.contains(&what) {

@@ -2,7 +2,7 @@
 //!
 //! Pure. Lines carry their meaning in words; a tone is only a hint for a terminal with colours.
 
-use console::{measure_text_width, truncate_str};
+use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use jiff::Timestamp;
 
 /// How a line is meant, for terminals with colours.
@@ -32,6 +32,9 @@ pub(crate) const LABEL: usize = 11;
 /// Narrower than this, nothing sensible can be shown.
 pub(crate) const NARROWEST: usize = 20;
 
+/// Columns between two cells of a table.
+const GAP: usize = 2;
+
 /// A line at a moment of the story: the clock, what it is about, and the text.
 pub(crate) fn dated(at: i64, what: &str, text: &str) -> String {
     one_line(&format!("{} {what:LABEL$}{text}", clock(at)))
@@ -52,6 +55,47 @@ pub(crate) fn label(label: &str, parts: &[&str]) -> String {
 /// One line of at most so many columns.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     truncate_str(&one_line(text), width, "…").into_owned()
+}
+
+/// A table of these rows, each column as wide as its widest cell.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let widest = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max();
+    let widths: Vec<usize> = (0..N).map(|column| widest(column).unwrap_or_default() + GAP).collect();
+    let padded = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths);
+        let text: String = cells.map(|(cell, width)| pad_str(cell, *width, Alignment::Left, None)).collect();
+        text.trim_end().to_owned()
+    };
+    rows.iter().map(padded).collect()
+}
+
+/// A cell of a table; `-` where there is nothing.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// The cell of a guest's writes, with a sign that there will be more.
+pub(crate) fn writes(writes: u64, writing: bool) -> String {
+    match (writes, writing) {
+        (0, false) => "-".to_owned(),
+        (writes, true) => format!("{}…", grouped(writes)),
+        (writes, false) => grouped(writes),
+    }
+}
+
+/// That a guest begins to write, or ends, in words.
+pub(crate) fn of_guest(writing: bool, writes: u64) -> String {
+    let what = if writing { "begins to write" } else { "cannot write any more" };
+    format!("the guest {what}; acknowledged so far: {}", grouped(writes))
+}
+
+/// What changed of what blocks a member, in words, if anything did.
+pub(crate) fn of_block(before: Option<&str>, after: Option<&str>) -> Option<String> {
+    match after {
+        Some(blocked) if after != before => Some(format!("blocked: {blocked}")),
+        None if before.is_some() => Some("blocked no more".to_owned()),
+        Some(_) | None => None,
+    }
 }
 
 /// Breaks a line between words so that no part is wider than `width`; the parts after the first are indented.

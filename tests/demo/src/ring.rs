@@ -18,6 +18,7 @@ use self::look::{Member, Observed, Ring};
 use crate::access::{Access, Reply};
 use crate::screen::Screen;
 use crate::stage::{Broken, Stage, Told};
+use crate::summary;
 
 /// Name of the group.
 const GROUP: &str = "ring";
@@ -48,7 +49,11 @@ pub(crate) async fn tell(access: &Access, screen: &mut Screen, speed: f64) -> Re
     story.finish();
     told?;
     let evidence = &story.scene.evidence;
-    Ok(Told { proofs: proofs::judge(evidence), numbers: away(evidence), seconds: story.at })
+    Ok(Told {
+        proofs: proofs::judge(evidence),
+        numbers: summary::away(evidence.noticed, evidence.returned),
+        seconds: story.at,
+    })
 }
 
 async fn acts(story: &mut Stage<'_, Ring>) -> Result<(), Broken> {
@@ -176,13 +181,6 @@ fn with_elastic_ip(seen: &Observed) -> usize {
 /// A paused member has an interface with this address.
 fn is_reserved(seen: &Observed, address: &str) -> bool {
     seen.members().iter().any(|member| member.is_paused() && member.address() == address)
-}
-
-/// How long the group was away, if that was seen.
-fn away(evidence: &proofs::Evidence) -> Vec<String> {
-    let Some((noticed, returned)) = evidence.noticed.zip(evidence.returned) else { return Vec::new() };
-    let away = returned.duration_since(noticed).as_secs();
-    vec![format!("notice to all running again  {away} s of cloud time, two minutes of it the notice")]
 }
 
 /// What the operator wants of the group.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use perennial_core::names::whole_second;
-use perennial_core::record::Record;
+use perennial_core::record::{Blocked, Record};
 use serde_json::Value;
 
 use crate::access::{Access, AccessError, Reply};
@@ -190,9 +190,27 @@ impl<'a, S: Scene> Stage<'a, S> {
 
 /// Where a node stands by its record, as a sentence that goes on from its name.
 pub(crate) fn standing(record: &Record) -> String {
-    let blocked = record.blocked.as_ref().map_or("not blocked".to_owned(), |blocked| {
-        format!("blocked as {}: {} ({})", blocked.code, blocked.message, blocked.remedy)
-    });
+    let blocked =
+        record.blocked.as_ref().map_or("not blocked".to_owned(), |it| format!("blocked as {}", blocked(it)));
     let (phase, reason) = (record.phase.as_str(), &record.reason);
     format!("is {phase} in cycle {} because \"{reason}\", {blocked}", record.cycle)
+}
+
+/// The same of all members of a group.
+pub(crate) fn standing_of_all<'a>(
+    group: &str,
+    nodes: impl Iterator<Item = (&'a String, &'a Option<Record>)>,
+) -> String {
+    let lines: Vec<String> = nodes
+        .map(|(name, record)| match record {
+            Some(record) => format!("{name} {}", standing(record)),
+            None => format!("{name} has no record"),
+        })
+        .collect();
+    if lines.is_empty() { format!("{group} has no members") } else { lines.join("; ") }
+}
+
+/// What blocks a node, with what helps.
+pub(crate) fn blocked(it: &Blocked) -> String {
+    format!("{}: {} ({})", it.code, it.message, it.remedy)
 }

@@ -59,6 +59,15 @@ pub(crate) fn downtime(moments: &Moments, cloud: &Settings, speed: f64) -> Vec<S
     lines
 }
 
+/// How long a group was away, if that was seen.
+pub(crate) fn away(noticed: Option<Timestamp>, returned: Option<Timestamp>) -> Vec<String> {
+    let away = between(noticed, returned);
+    let line = |away| {
+        format!("notice to all running again  {away:.0} s of cloud time, two minutes of it the notice")
+    };
+    away.map(line).into_iter().collect()
+}
+
 /// Calls of the functions, by service, and their invocations.
 pub(crate) fn effort(calls: &Value, invocations: &Value) -> String {
     let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();

@@ -46,8 +46,8 @@ impl Default for Setup {
 pub struct Account {
     server: Arc<Server>,
     log: PathBuf,
-    /// Nodes whose story is told when the test fails.
-    nodes: Mutex<BTreeSet<String>>,
+    /// Items of nodes and groups whose story is told when the test fails.
+    items: Mutex<BTreeSet<String>>,
     _folder: tempfile::TempDir,
     _permit: SemaphorePermit<'static>,
 }
@@ -55,6 +55,17 @@ pub struct Account {
 /// The project's template: the one source of triggers and table shapes.
 fn template() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../infra/template.yaml")
+}
+
+/// Which images or snapshots are a group's backups.
+fn of_backups(group: &str) -> [(&'static str, &str); 5] {
+    [
+        ("Owner.1", "self"),
+        ("Filter.1.Name", "tag:perennial:group"),
+        ("Filter.1.Value.1", group),
+        ("Filter.2.Name", "tag:perennial:purpose"),
+        ("Filter.2.Value.1", "backup"),
+    ]
 }
 
 impl Account {
@@ -92,7 +103,7 @@ impl Account {
             Err(error @ StartError::Function { .. }) => panic!("{}", binaries::missing(&error.to_string())),
             Err(error) => panic!("{error}"),
         };
-        Account { server, log, nodes: Mutex::default(), _folder: folder, _permit: permit }
+        Account { server, log, items: Mutex::default(), _folder: folder, _permit: permit }
     }
 
     /// Starts the process of one function of a cloud whose functions run elsewhere; it ends when dropped.
@@ -184,6 +195,15 @@ impl Account {
         events
     }
 
+    /// Own events about the image backups of a group, in the order of publishing, repeats included.
+    pub fn backup_events(&self, group: &str) -> Vec<Value> {
+        let mut events = self.listed("events", "events");
+        let is_backup =
+            |it: &Value| it["detailType"].as_str().is_some_and(|word| word.starts_with("Backup "));
+        events.retain(|it| it["source"] == "perennial" && it["detail"]["group"] == group && is_backup(it));
+        events
+    }
+
     /// What the functions have written to their logs.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -235,16 +255,19 @@ impl Account {
     /// Puts a config item.
     pub async fn put(&self, item: &Value) {
         let id = item["id"].as_str().unwrap_or_default();
-        if let Some(node) = id.strip_prefix("node#") {
-            self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned());
-        }
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
         let body = json!({"TableName": self.table("config"), "Item": to_attributes(item)});
         self.dynamodb("PutItem", &body).await;
     }
 
     /// Deletes the config item of a node.
     pub async fn remove(&self, node: &str) {
-        let key = json!({"id": {"S": format!("node#{node}")}});
+        self.remove_item(&format!("node#{node}")).await;
+    }
+
+    /// Deletes a config item.
+    pub async fn remove_item(&self, id: &str) {
+        let key = json!({"id": {"S": id}});
         self.dynamodb("DeleteItem", &json!({"TableName": self.table("config"), "Key": key})).await;
     }
 
@@ -265,6 +288,13 @@ impl Account {
         let key = json!({"pk": {"S": format!("node#{node}")}, "sk": {"S": "record"}});
         let body = json!({"TableName": self.table("state"), "Key": key, "ConsistentRead": true});
         self.dynamodb("GetItem", &body).await["Item"].take()
+    }
+
+    /// The record of a group as plain JSON; null if there is none.
+    pub async fn group_record(&self, group: &str) -> Value {
+        let key = json!({"pk": {"S": format!("group#{group}")}, "sk": {"S": "record"}});
+        let body = json!({"TableName": self.table("state"), "Key": key, "ConsistentRead": true});
+        from_attributes(&self.dynamodb("GetItem", &body).await["Item"])
     }
 
     /// The record of a node as plain JSON; null if there is none.
@@ -302,6 +332,22 @@ impl Account {
         keys.filter(|key| key.starts_with("node#") || key.starts_with("resource#"))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// The images that carry the tags of a group's backups, in whatever state, oldest first.
+    pub async fn backups(&self, group: &str) -> Vec<Image> {
+        let found = self.ec2("DescribeImages", &of_backups(group)).await;
+        let mut images: Vec<Image> = items(&found["imagesSet"]).iter().map(Image::read).collect();
+        images.sort_by(|a, b| a.created.cmp(&b.created));
+        images
+    }
+
+    /// The snapshots that carry the same tags, oldest first.
+    pub async fn backup_snapshots(&self, group: &str) -> Vec<Snapshot> {
+        let found = self.ec2("DescribeSnapshots", &of_backups(group)).await;
+        let mut snapshots: Vec<Snapshot> = items(&found["snapshotSet"]).iter().map(Snapshot::read).collect();
+        snapshots.sort_by(|a, b| a.started.cmp(&b.started));
+        snapshots
     }
 
     async fn tagged(&self, action: &str, set: &str, node: &str, own: bool) -> Vec<Value> {
@@ -407,7 +453,7 @@ impl Drop for Account {
         if !std::thread::panicking() {
             return;
         }
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let items = self.items.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let account: &Account = self;
         // The test's own runtime cannot be waited for from here; its workers still serve the cloud.
         std::thread::scope(|scope| {
@@ -415,7 +461,7 @@ impl Drop for Account {
                 let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
                     return;
                 };
-                story::tell(&runtime.block_on(story::of(account, &nodes)));
+                story::tell(&runtime.block_on(story::of(account, &items)));
             });
         });
     }

@@ -15,10 +15,13 @@ const INVOCATIONS: usize = 25;
 /// Log lines told.
 const LINES: usize = 60;
 
-/// The story of these nodes and their cloud.
-pub(crate) async fn of(account: &Account, nodes: &BTreeSet<String>) -> String {
+/// The story of the nodes and groups of these items, and of their cloud.
+pub(crate) async fn of(account: &Account, items: &BTreeSet<String>) -> String {
     let mut story = String::new();
-    for node in nodes {
+    for group in items.iter().filter_map(|id| id.strip_prefix("group#")) {
+        of_group(account, group, &mut story).await;
+    }
+    for node in items.iter().filter_map(|id| id.strip_prefix("node#")) {
         of_node(account, node, &mut story).await;
     }
     let calls = account.calls(0);
@@ -48,6 +51,27 @@ pub(crate) async fn of(account: &Account, nodes: &BTreeSet<String>) -> String {
         line(&mut story, text);
     }
     story
+}
+
+async fn of_group(account: &Account, group: &str, story: &mut String) {
+    line(story, &format!("=== group {group}"));
+    line(story, &format!("item: {}", account.config_item(&format!("group#{group}")).await));
+    let record = account.group_record(group).await;
+    line(story, &format!("record: {record:#}"));
+    for image in account.backups(group).await {
+        let (id, state, name) = (&image.id, &image.state, &image.name);
+        line(story, &format!("backup {id} {state} {name} of {} on {:?}", image.source, image.snapshots));
+    }
+    for snapshot in account.backup_snapshots(group).await {
+        let (id, state, volume) = (&snapshot.id, &snapshot.state, &snapshot.volume);
+        line(story, &format!("its snapshot {id} {state} of {volume} {}", snapshot.started));
+    }
+    for event in account.backup_events(group) {
+        line(story, &format!("event {}: {}", joined(&event, &["time", "detailType"]), event["detail"]));
+    }
+    for member in record["members"].as_array().into_iter().flatten() {
+        of_node(account, member["name"].as_str().unwrap_or_default(), story).await;
+    }
 }
 
 async fn of_node(account: &Account, node: &str, story: &mut String) {

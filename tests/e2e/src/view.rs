@@ -95,6 +95,14 @@ pub struct Image {
     pub id: String,
     /// `pending`, `available` …
     pub state: String,
+    /// Its unique name.
+    pub name: String,
+    /// When it was asked for, as AWS writes it: text that sorts as time.
+    pub created: String,
+    /// The instance it was made of; empty if of none.
+    pub source: String,
+    /// The snapshots it stands on.
+    pub snapshots: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -195,7 +203,16 @@ impl Snapshot {
 
 impl Image {
     pub(crate) fn read(value: &Value) -> Image {
-        Image { id: text(&value["imageId"]), state: text(&value["imageState"]), tags: tags(value) }
+        let devices = items(&value["blockDeviceMapping"]).iter().map(|it| text(&it["ebs"]["snapshotId"]));
+        Image {
+            id: text(&value["imageId"]),
+            state: text(&value["imageState"]),
+            name: text(&value["name"]),
+            created: text(&value["creationDate"]),
+            source: text(&value["sourceInstanceId"]),
+            snapshots: devices.filter(|id| !id.is_empty()).collect(),
+            tags: tags(value),
+        }
     }
 }
 

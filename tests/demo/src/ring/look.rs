@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use perennial_core::config::STATUS;
 use perennial_core::group::GroupRecord;
 use perennial_core::names::{TAG_NODE, TAG_PURPOSE};
 use perennial_core::phase::Phase;
@@ -16,11 +15,11 @@ use serde_json::{Map, Value};
 use super::proofs::{Evidence, Held, Life, Shortage};
 use super::view::{View, view};
 use super::{GROUP, key};
-use crate::access::{Access, Reply, Resources};
+use crate::access::{Access, Reply, Resources, notices};
 use crate::ec2::{self, tag};
 use crate::guest::Guest;
 use crate::proof::note;
-use crate::stage::{Moment, Scene, standing};
+use crate::stage::{Moment, Scene, blocked, standing_of_all};
 
 /// Where a notice of a lack of Elastic IP addresses begins.
 const ELASTIC_IP_POOL: &str = "persist.network.elasticIpPool";
@@ -130,16 +129,14 @@ impl Observed {
             cycle: record.map(|record| record.cycle).unwrap_or_default(),
             launched: record.is_some_and(|record| record.launched),
             reason: record.map(|record| record.reason.clone()).unwrap_or_default(),
-            blocked: record
-                .and_then(|record| record.blocked.as_ref())
-                .map(|b| format!("{}: {} ({})", b.code, b.message, b.remedy)),
+            blocked: record.and_then(|record| record.blocked.as_ref()).map(blocked),
             root: record
                 .and_then(|record| record.root.as_ref())
                 .map(|root| root.volume_id.to_string())
                 .unwrap_or_default(),
             live: live().map(|i| i.instance_id.clone()).collect(),
             live_addresses: live().filter_map(|i| i.private_ip_address.clone()).collect(),
-            instance: shown.map(|i| described(i)).unwrap_or_default(),
+            instance: shown.map(|i| i.described()).unwrap_or_default(),
             elastic_ips: (self.elastic_ips.iter())
                 .filter(|one| is_on(one))
                 .map(|one| one.public_ip.clone())
@@ -181,8 +178,7 @@ impl Observed {
 
     /// What the item's `_status` tells.
     pub(super) fn notices(&self) -> Vec<String> {
-        let status = self.item.as_ref().and_then(|item| item.get(STATUS)?.get("notices")?.as_array());
-        status.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        self.item.as_ref().map(notices).unwrap_or_default()
     }
 
     /// What it tells of Elastic IP addresses.
@@ -214,11 +210,6 @@ fn interface(it: &ec2::Interface) -> Interface {
         address: it.addresses().next().unwrap_or_default().to_owned(),
         status: it.status.clone(),
     }
-}
-
-fn described(it: &ec2::Instance) -> String {
-    let market = it.instance_lifecycle.as_deref().unwrap_or("on-demand");
-    format!("{} {} {market} {}", it.instance_id, it.instance_type, it.instance_state.name)
 }
 
 /// The guest of one member.
@@ -274,14 +265,7 @@ impl Scene for Ring {
     }
 
     fn standing(&self, seen: Option<&Observed>) -> String {
-        let nodes = seen.into_iter().flat_map(|seen| &seen.nodes);
-        let lines: Vec<String> = nodes
-            .map(|(name, record)| match record {
-                Some(record) => format!("{name} {}", standing(record)),
-                None => format!("{name} has no record"),
-            })
-            .collect();
-        if lines.is_empty() { format!("{GROUP} has no members") } else { lines.join("; ") }
+        standing_of_all(GROUP, seen.into_iter().flat_map(|seen| &seen.nodes))
     }
 }
 

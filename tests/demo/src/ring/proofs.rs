@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::look::{Member, Wanted};
 use crate::access::Contents;
-use crate::proof::{Proof, listed, same};
+use crate::proof::{Proof, listed, same, told_of_each};
 use crate::render::grouped;
 
 /// An address, and a member's interface that carried it at some look.
@@ -130,11 +130,6 @@ fn each(e: &Evidence, claim: &'static str, judge: impl Fn(&[Member; 3]) -> (bool
     let values: Vec<String> = judged.iter().map(|(_, value)| value.clone()).collect();
     let holds = wanted > 0 && judged.len() == wanted && judged.iter().all(|(holds, _)| *holds);
     Proof { holds, claim, values: told_of_each(&values) }
-}
-
-/// What is said of each, where each may be a list itself.
-fn told_of_each(values: &[String]) -> String {
-    if values.is_empty() { listed(values) } else { values.join("; ") }
 }
 
 fn at_once(e: &Evidence) -> Proof {

@@ -1,15 +1,13 @@
 //! From a view of the group to lines of text: a table that is drawn again and again, or one line for each change.
 
-use console::{measure_text_width, pad_str};
-
 use super::view::{Row, View};
-use crate::render::{Line, NARROWEST, Tone, clock, dated, fit, grouped, label};
+use crate::render::{
+    Line, NARROWEST, Tone, clock, columns, dated, fit, label, of_block, of_guest, or_dash, writes,
+};
 use crate::screen::Shown;
 
 /// Headings of the table.
 const HEADINGS: [&str; 6] = ["member", "phase", "address", "Elastic IP", "writes", "instance"];
-/// Columns between two cells.
-const GAP: usize = 2;
 
 impl Shown for View {
     fn panel(&self, width: usize, height: usize) -> Vec<Line> {
@@ -57,29 +55,14 @@ impl Shown for View {
     }
 }
 
-/// The table with its headings, each column as wide as its widest cell.
+/// The table with its headings.
 fn table(rows: &[Row]) -> Vec<String> {
     let headings = HEADINGS.map(str::to_owned);
-    let lines: Vec<[String; 6]> = std::iter::once(headings).chain(rows.iter().map(cells)).collect();
-    let widest = |column: usize| lines.iter().map(|line| measure_text_width(&line[column])).max();
-    let widths: Vec<usize> =
-        (0..HEADINGS.len()).map(|column| widest(column).unwrap_or_default() + GAP).collect();
-    let padded = |line: &[String; 6]| {
-        let cells = line.iter().zip(&widths);
-        let text: String =
-            cells.map(|(cell, width)| pad_str(cell, *width, console::Alignment::Left, None)).collect();
-        text.trim_end().to_owned()
-    };
-    lines.iter().map(padded).collect()
+    columns(&std::iter::once(headings).chain(rows.iter().map(cells)).collect::<Vec<_>>())
 }
 
 fn cells(row: &Row) -> [String; 6] {
-    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-    let writes = match (row.writes, row.writing) {
-        (0, false) => "-".to_owned(),
-        (writes, true) => format!("{}…", grouped(writes)),
-        (writes, false) => grouped(writes),
-    };
+    let writes = writes(row.writes, row.writing);
     let instance = match (row.instance.is_empty(), row.interface.is_empty()) {
         (true, false) => format!("none, {} keeps the address", row.interface),
         (true, true) | (false, _) => or_dash(&row.instance),
@@ -111,19 +94,16 @@ fn row_changes(before: &Row, after: &Row) -> Vec<String> {
         texts.push(after.instance.clone());
     }
     if after.writing != before.writing {
-        let what = if after.writing { "begins to write" } else { "cannot write any more" };
-        texts.push(format!("the guest {what}; acknowledged so far: {}", grouped(after.writes)));
+        texts.push(of_guest(after.writing, after.writes));
     }
-    match &after.blocked {
-        Some(blocked) if after.blocked != before.blocked => texts.push(format!("blocked: {blocked}")),
-        None if before.blocked.is_some() => texts.push("blocked no more".to_owned()),
-        Some(_) | None => {}
-    }
+    texts.extend(of_block(before.blocked.as_deref(), after.blocked.as_deref()));
     texts
 }
 
 #[cfg(test)]
 mod tests {
+    use console::measure_text_width;
+
     use super::*;
 
     fn row(name: &str, phase: &str) -> Row {

@@ -189,11 +189,7 @@ async fn a_group_that_is_deleted_takes_its_members_along_and_back_and_leaves_not
     item["retention"] = json!({"after": "1h"});
     put(&account, &item).await;
     let (first, guests) = begun(&account, &[1, 2]).await;
-    let remove = || async {
-        let key = json!({"TableName": account.table("config"), "Key": {"id": {"S": ID}}});
-        account.dynamodb("DeleteItem", &key).await;
-    };
-    remove().await;
+    account.remove_item(ID).await;
     stand(&account, &[("ring-1", "deallocated"), ("ring-2", "deallocated"), ("ring-3", "deallocated")]).await;
     put(&account, &item).await;
     for (n, before) in first.iter().enumerate() {
@@ -204,7 +200,7 @@ async fn a_group_that_is_deleted_takes_its_members_along_and_back_and_leaves_not
     }
     stand(&account, &[("ring-3", "paused")]).await;
 
-    remove().await;
+    account.remove_item(ID).await;
     for number in [1, 2, 3] {
         let node = member(number);
         account

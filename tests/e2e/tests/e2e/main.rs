@@ -1,6 +1,12 @@
 //! The real function binaries in the local cloud: what an operator sees in the account, and nothing else, is asserted.
 
 #[cfg(test)]
+mod backed;
+#[cfg(test)]
+mod backup_faults;
+#[cfg(test)]
+mod backups;
+#[cfg(test)]
 mod capacity;
 #[cfg(test)]
 mod config;

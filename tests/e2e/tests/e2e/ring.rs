@@ -103,9 +103,7 @@ pub(crate) async fn allocate(account: &Account) -> String {
 
 /// The record of the group.
 pub(crate) async fn record(account: &Account) -> Value {
-    let key = json!({"pk": {"S": ID}, "sk": {"S": "record"}});
-    let body = json!({"TableName": account.table("state"), "Key": key, "ConsistentRead": true});
-    perennial_e2e::from_attributes(&account.dynamodb("GetItem", &body).await["Item"])
+    account.group_record(GROUP).await
 }
 
 /// The names of all nodes that have an item.

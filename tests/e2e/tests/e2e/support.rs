@@ -161,11 +161,17 @@ pub(crate) async fn ticks_pass(account: &Account, times: usize) {
     account.until(&format!("{times} ticks"), async || (ended() >= wanted).then_some(())).await;
 }
 
-/// Own events about a node in order, each id once; asserts that repeats of an id say the same. That snapshots lag is
-/// told of the deployment, in other words at each pass.
+/// Own events about a node in order, each id once. That snapshots lag is told of the deployment, in other words at
+/// each pass.
 pub(crate) fn told(account: &Account, node: &str) -> Vec<Value> {
+    let events = account.own_events(node).into_iter();
+    each_once(events.filter(|it| it["detailType"] != "Snapshots Lagging"))
+}
+
+/// Each event once; asserts that repeats of an id say the same.
+pub(crate) fn each_once(events: impl Iterator<Item = Value>) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
-    for event in account.own_events(node).into_iter().filter(|it| it["detailType"] != "Snapshots Lagging") {
+    for event in events {
         match told.iter().find(|known| known["detail"]["id"] == event["detail"]["id"]) {
             Some(known) => assert_eq!(
                 (&known["detailType"], &known["detail"]),
