@@ -49,7 +49,7 @@ fn turned_on_again_before_all_run_the_new_image_no_older_one_is_taken() {
             "{image}: {:#?}",
             world.notes
         );
-        assert!(notices(&world.group)[0].contains("raise recycle"), "{:?}", notices(&world.group));
+        assert!(notices(&world.group)[0].contains("Raise recycle"), "{:?}", notices(&world.group));
         world.interrupt(2);
         world.minutes(80);
         let (new, _) = world.runs(2);

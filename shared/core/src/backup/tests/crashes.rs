@@ -73,13 +73,13 @@ fn other_hands_and_interruptions_end_alike() {
     let gone: Story = |it| {
         let effective = it.effective().unwrap();
         it.account.deregister_by_hand(&effective);
-        it.minutes(20);
+        it.minutes(75);
     };
     at_every_point(
         "deregistered",
         &start,
         gone,
-        "1 there, 1 listed, 2 snapshots of 2, effective is newest: true",
+        "2 there, 2 listed, 6 snapshots of 6, effective is newest: true",
     );
     let taken: Story = |it| {
         let oldest = it.available()[0].clone();

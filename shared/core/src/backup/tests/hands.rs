@@ -41,12 +41,18 @@ fn one_in_effect_that_others_deregistered_is_replaced_after_three_minutes() {
     world.minutes(1);
     assert_eq!(world.effective().as_ref(), Some(&both[0]));
     world.minutes(4);
-    assert_eq!(world.account.our_snapshots().len(), 2, "what it stood on is of no use");
+    assert_eq!(
+        (world.account.our_snapshots().len(), world.told(Kind::BackupRemoved)),
+        (4, 0),
+        "nothing is deleted for it"
+    );
     world.account.deregister_by_hand(&both[0]);
     world.minutes(5);
     assert_eq!(world.effective(), None, "then the operator's image");
     world = world.backed_up(1);
     assert_eq!(world.effective(), world.available().pop());
+    world.minutes(20);
+    assert!(world.backups().list.iter().all(|it| !both.contains(&it.image)), "{:?}", world.backups().list);
 }
 
 #[test]
