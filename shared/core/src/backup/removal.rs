@@ -160,7 +160,8 @@ impl Draft<'_, '_> {
             return Next::Read;
         }
         let Some(removing) = it.removing.clone() else { return Next::Drop };
-        if let Some(facts) = facts.filter(|_| !removing.is_off) {
+        // Also of one that was done with: a read may have missed what is there still.
+        if let Some(facts) = facts {
             let image = it.image.clone();
             match backup_image(&self.names(), facts) {
                 Verdict::Go if removing.keeps_image => {
@@ -176,12 +177,14 @@ impl Draft<'_, '_> {
                 }
                 Verdict::NotOurs(why) | Verdict::NotYet(why) => {
                     self.note(format!("{image} is left alone: {why}"));
-                    return Next::Drop;
+                    // What it stands on stays with it, and is handed over as well.
+                    self.mark(at, |removing| (removing.keeps_image, removing.keeps_snapshots) = (true, true));
                 }
             }
         }
         self.mark(at, |removing| removing.is_off = true);
         let it = &self.backups.list[at];
+        let Some(removing) = it.removing.clone() else { return Next::Drop };
         let left: Vec<SnapshotId> = it.snapshots.iter().filter(|id| self.is_left(id)).cloned().collect();
         let next = left.first().cloned();
         self.backups.list[at].snapshots = left;
