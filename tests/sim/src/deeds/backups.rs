@@ -128,7 +128,11 @@ impl Run {
                 ..base_image(&self.world.0.borrow().cloud, &self.defaults)
             };
             let Ok(made) = self.by_hand(|cloud| cloud.register_image(&spec)) else { continue };
-            self.pass(jiff::SignedDuration::from_secs(30));
+            // What it is from then on it must stay.
+            self.until(jiff::SignedDuration::from_mins(5), |run| {
+                let world = run.world.0.borrow();
+                world.cloud.image(&made.id).is_some_and(|it| it.state == ImageState::Available)
+            });
             let made = self.world.0.borrow().cloud.image(&made.id).cloned();
             made.into_iter().for_each(|made| self.watch.foreign.add_image(made));
         }

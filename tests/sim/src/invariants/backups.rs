@@ -20,6 +20,8 @@ use crate::world::World;
 pub(super) struct Memory {
     /// Every backup there was at the last look.
     seen: BTreeSet<String>,
+    /// Every backup there ever was.
+    ever: BTreeSet<String>,
     /// Those that are gone by other hands than ours.
     taken: BTreeSet<String>,
     /// Instances that passed both status checks at the last look.
@@ -53,6 +55,7 @@ fn is_well(world: &World, it: &Instance) -> bool {
 /// Takes note of what is there, once all checks have been made.
 pub(super) fn follow(memory: &mut Memory, world: &World) {
     memory.seen = world.cloud.images().filter(|it| is_backup(&it.tags)).map(|it| it.id.clone()).collect();
+    memory.ever.extend(memory.seen.iter().cloned());
     let well = world.cloud.live_instances().filter(|it| is_ours(&it.tags) && is_well(world, it));
     memory.well = well.map(|it| it.id.clone()).collect();
     memory.proven.clear();
@@ -81,14 +84,19 @@ pub(super) fn in_effect(watch: &mut Watch, world: &World) -> Option<String> {
             return Some(format!("members of {} are launched from {id}, which is not available", group.name));
         }
     }
-    for record in world.records.values().filter(|record| record.phase == Phase::Launching) {
-        let named = record.intent.as_ref().map(|intent| intent.request.image_id.as_str());
+    let comes_up = |phase| matches!(phase, Phase::Launching | Phase::Attaching);
+    for record in world.records.values().filter(|record| comes_up(record.phase)) {
+        let asked_for = record.intent.as_ref().map(|intent| intent.request.image_id.as_str());
+        let made = record.instance.as_ref().map(|it| it.image_id.as_str());
         let is_of_removed = record
             .config()
             .group
             .as_ref()
             .is_some_and(|group| world.groups.get(group.as_str()).is_none_or(|group| group.removed));
-        if let Some(id) = named.filter(|id| is_lost(id) && !is_of_removed) {
+        // An operator's image is the operator's.
+        let is_backup = |id: &str| watch.backups.ever.contains(id);
+        let mut named = asked_for.into_iter().chain(made);
+        if let Some(id) = named.find(|id| is_backup(id) && is_lost(id) && !is_of_removed) {
             return Some(format!("{} is being launched from {id}, which is gone", record.name));
         }
     }

@@ -61,6 +61,13 @@ fn fail_until_given_up(run: &mut Run) {
     }
 }
 
+/// The first member is taken back so that its next instance is not up yet at the tick.
+fn interrupt_so_that_it_launches_at_the_tick(run: &mut Run) {
+    let wait = (28 - run.now().as_second()).rem_euclid(60);
+    run.pass(SignedDuration::from_secs(wait));
+    run.interrupt(A, false);
+}
+
 fn all_impaired(run: &mut Run, impaired: bool) {
     run.impair(A, impaired);
     run.impair(B, impaired);
@@ -318,6 +325,21 @@ pub(super) const STORIES: &[Story] = &[
             TWO_RUN,
             Must("it has what was written on the first", |run| has_what_was_written(run, B)),
             Must("the first one runs on", |run| stands(run, A, Phase::Running) && runs_in(run, A, 1)),
+        ],
+    },
+    Story {
+        name: "backups: a member comes up while another image takes the place of its own",
+        acts: &[
+            Do(|run| run.put_backed_up(2, json!({"frequency": "daily", "keep": 1, "now": 1}))),
+            TWO_RUN,
+            FIRST,
+            REMEMBER,
+            NOW,
+            Until("one is under way", |run| !run.pending_backups().is_empty()),
+            Do(interrupt_so_that_it_launches_at_the_tick),
+            NEWER,
+            A_IS_BACK,
+            Must("it is from one of them", |run| run.descends_from_backup(A)),
         ],
     },
     Story {
