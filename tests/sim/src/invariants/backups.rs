@@ -209,6 +209,8 @@ pub(super) fn kept_at_rest(_: &Watch, world: &World) -> Option<String> {
             of_group(world, name).filter(|it| it.state == ImageState::Available).collect();
         there.sort_by_key(|it| std::cmp::Reverse(it.creation_date));
         let beyond = there.iter().skip(policy.keep as usize);
+        let settling = settling(world, group);
+        let beyond = beyond.filter(|it| !settling.contains(&it.id));
         let mut beyond = beyond.filter(|it| ![&last, &effective].contains(&&Some(it.id.clone())));
         if let Some(surplus) = beyond.next() {
             let (n, keep) = (there.len(), policy.keep);
@@ -248,16 +250,15 @@ pub(super) fn is_at_rest(world: &World, group: &GroupRecord) -> bool {
     }
     let waits = backups.sourceless_since.is_some() || backups.due(group, now).is_none();
     let missing = backups.list.iter().any(|it| it.missing_since.is_some());
-    idle && backups.attempt.is_none() && !missing && waits && kept_at_rest_of(world, group)
+    idle && backups.attempt.is_none() && !missing && waits
 }
 
-/// Whether no backup only waits for its time to go.
-fn kept_at_rest_of(world: &World, group: &GroupRecord) -> bool {
-    let Some(policy) = &group.config.part.image_backup else { return true };
-    let settles = perennial_core::limits::BACKUP_SETTLES + jiff::SignedDuration::from_secs(60);
-    let superseded = group.backups.iter().flat_map(|it| &it.list).filter_map(|it| it.superseded_at);
+/// The backups of a group that stay a while because another one took their place a moment ago.
+fn settling(world: &World, group: &GroupRecord) -> Vec<String> {
+    let settles = perennial_core::limits::BACKUP_SETTLES + jiff::SignedDuration::from_secs(120);
     let is_recent = |at: jiff::Timestamp| world.cloud.now().duration_since(at) < settles;
-    count(world, group.name.as_str()) <= policy.keep as usize || !superseded.into_iter().any(is_recent)
+    let listed = group.backups.iter().flat_map(|it| &it.list);
+    listed.filter(|it| it.superseded_at.is_some_and(is_recent)).map(|it| it.image.to_string()).collect()
 }
 
 /// The end of a group's backups, in words that are the same however it came to it.
