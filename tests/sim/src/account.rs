@@ -154,6 +154,11 @@ impl Foreign {
         volume.or_else(snapshot).or_else(image).or_else(interface).or_else(instance).map(String::as_str)
     }
 
+    /// Watches another image of others.
+    pub fn add_image(&mut self, image: Image) {
+        self.images.push(image);
+    }
+
     /// Whether an image is one of others.
     pub fn has_image(&self, id: &str) -> bool {
         self.images.iter().any(|image| image.id == id)

@@ -2,6 +2,7 @@
 //!
 //! A deed that finds nothing to act on does nothing: schedules are drawn without knowing what there is.
 
+mod backups;
 mod data;
 mod groups;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use crate::account::{base_image, item_of};
 use crate::run::Run;
 
+pub(crate) use backups::is_backup;
 pub use data::{BY_HAND, MAPPED};
 pub use groups::{GROUP, POOL, Shape, member};
 

@@ -94,6 +94,15 @@ impl SimEc2 {
         }
     }
 
+    /// Images as they are shown.
+    fn shown_images(&self, items: &[cloud::Image]) -> Vec<ImageFacts> {
+        let facts = items.iter().map(convert::image);
+        match self.defect() {
+            None => facts.collect(),
+            Some(defect) => facts.map(|facts| defect.image(facts)).collect(),
+        }
+    }
+
     /// A read of many, page by page: each page is a call.
     async fn pages<T>(
         &self,
@@ -189,7 +198,9 @@ impl Ec2 for SimEc2 {
         let ask = |cloud: &mut Cloud| cloud.describe_instance_status(&asked, false);
         match self.ask("EC2:DescribeInstanceStatus", ask).await {
             Ok(page) => {
-                let passed = page.items.iter().filter(|status| status.status == "ok");
+                let is_blind = self.defect() == Some(Defect::ImpairedIsWell);
+                let is_ok = |status: &str| status == "ok" || (is_blind && status == "impaired");
+                let passed = page.items.iter().filter(|status| is_ok(status.status));
                 Ok(passed.map(|status| InstanceId::new(&status.instance_id)).collect())
             }
             Err(failure) if failure.class == Class::NotFound => Ok(BTreeSet::new()),
@@ -264,7 +275,7 @@ impl Ec2 for SimEc2 {
 
     async fn images(&self, ids: &[ImageId]) -> Reply<Vec<ImageFacts>> {
         let ask = |cloud: &mut Cloud| cloud.describe_images(&among("image-id", ids));
-        Ok(self.ask("EC2:DescribeImages", ask).await?.items.iter().map(convert::image).collect())
+        Ok(self.shown_images(&self.ask("EC2:DescribeImages", ask).await?.items))
     }
 
     async fn images_by_name(&self, name: &str) -> Reply<Vec<ImageFacts>> {
@@ -272,13 +283,13 @@ impl Ec2 for SimEc2 {
             return Ok(Vec::new());
         }
         let ask = |cloud: &mut Cloud| cloud.describe_images(&among("name", [name]));
-        Ok(self.ask("EC2:DescribeImages", ask).await?.items.iter().map(convert::image).collect())
+        Ok(self.shown_images(&self.ask("EC2:DescribeImages", ask).await?.items))
     }
 
     async fn images_tagged(&self, tagged: &Tagged<'_>) -> Reply<Vec<ImageFacts>> {
         let request = own(self.tagged(tagged));
         let ask = |cloud: &mut Cloud| cloud.describe_images(&request);
-        Ok(self.ask("EC2:DescribeImages", ask).await?.items.iter().map(convert::image).collect())
+        Ok(self.shown_images(&self.ask("EC2:DescribeImages", ask).await?.items))
     }
 
     async fn subnets(&self, ids: &[SubnetId]) -> Reply<Vec<SubnetFacts>> {
@@ -462,7 +473,7 @@ impl Ec2 for SimEc2 {
         let tags = |kind| convert::tagged(kind, &request.tags);
         let asked = cloud::CreateImage {
             instance_id: request.instance.to_string(),
-            name: request.name.clone(),
+            name: self.defect().map_or(request.name.clone(), |defect| defect.backup_name(&request.name)),
             description: Some(request.description.clone()),
             no_reboot: true,
             block_devices: left_out.collect(),
@@ -483,9 +494,9 @@ impl Ec2 for SimEc2 {
     }
 
     async fn deregister_with_snapshots(&self, id: &ImageId) -> Reply<()> {
-        self.change("EC2:DeregisterImage", id.to_string(), |cloud| cloud.deregister_image(id.as_str(), true))
-            .await
-            .map(|_| ())
+        let with_snapshots = self.defect() != Some(Defect::SnapshotsLeft);
+        let ask = |cloud: &mut Cloud| cloud.deregister_image(id.as_str(), with_snapshots);
+        self.change("EC2:DeregisterImage", id.to_string(), ask).await.map(|_| ())
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Reply<()> {

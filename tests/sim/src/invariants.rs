@@ -4,6 +4,7 @@
 //! comparing runs. A check looks at the account and at the records; it never trusts what the engine says of
 //! itself where the account can tell.
 
+mod backups;
 mod data;
 mod groups;
 mod quiet;
@@ -49,7 +50,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the design.
-pub const INVARIANTS: [Invariant; 16] = [
+pub const INVARIANTS: [Invariant; 20] = [
     Invariant {
         number: 1,
         name: "no-byte-lost",
@@ -146,6 +147,30 @@ pub const INVARIANTS: [Invariant; 16] = [
         says: "At most one member of a group is being replaced by its group's wish",
         when: When::Always(groups::one_at_a_time),
     },
+    Invariant {
+        number: 17,
+        name: "backup-in-effect",
+        says: "The backup that members are launched from can be launched, and so can the one a launch names",
+        when: When::AlwaysAndAtRest(backups::in_effect, backups::in_effect_at_rest),
+    },
+    Invariant {
+        number: 18,
+        name: "one-backup",
+        says: "At most one backup of a group is under way, and each is taken of a member that is well",
+        when: When::Always(backups::one_at_once),
+    },
+    Invariant {
+        number: 19,
+        name: "backups-kept",
+        says: "As many backups are kept as there are to be, the last one that a member came up from among them",
+        when: When::AlwaysAndAtRest(backups::kept, backups::kept_at_rest),
+    },
+    Invariant {
+        number: 20,
+        name: "no-backup-left",
+        says: "No snapshot of a backup outlives its image, and no backup its group beyond the retention",
+        when: When::AtRest(backups::nothing_left),
+    },
 ];
 
 /// Something that may only go once its successor is proven.
@@ -194,6 +219,8 @@ pub struct Watch {
     data: data::Memory,
     /// What is remembered of groups and addresses.
     memory: groups::Memory,
+    /// What is remembered of image backups.
+    backups: backups::Memory,
     /// How often each invariant was checked.
     pub checked: [u64; INVARIANTS.len()],
     /// What was broken first, if anything was.
@@ -278,6 +305,7 @@ impl Watch {
     pub fn forgive(&mut self, world: &World) {
         data::forgive(&mut self.data, world);
         steps::forgive(self, world);
+        backups::forgive(&mut self.backups, world);
         groups::follow(&mut self.memory, world);
     }
 
@@ -298,6 +326,7 @@ impl Watch {
             }
         }
         groups::follow(&mut self.memory, world);
+        backups::follow(&mut self.backups, world);
     }
 
     /// Looks at what must be so once all is quiet.
@@ -342,10 +371,10 @@ mod tests {
     #[test]
     fn every_invariant_has_its_number_and_a_name_of_its_own() {
         let numbers: Vec<_> = INVARIANTS.iter().map(|i| i.number).collect();
-        assert_eq!(numbers, (1..=16).collect::<Vec<_>>());
+        assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
         let names: BTreeSet<_> = INVARIANTS.iter().map(|i| i.name).collect();
         assert_eq!(names.len(), INVARIANTS.len());
-        let listed = report(&[0; 16]);
+        let listed = report(&[0; 20]);
         assert!(INVARIANTS.iter().all(|i| listed.contains(i.name) && listed.contains(i.says)));
     }
 }

@@ -117,6 +117,17 @@ impl Run {
     /// The same with other settings of the account.
     pub fn in_account(seed: u64, delivery: Delivery, faults: Plan, settings: Settings) -> Self {
         let start = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56);
+        Self::beginning(start, seed, delivery, faults, settings)
+    }
+
+    /// The same from another moment on.
+    pub fn beginning(
+        start: Timestamp,
+        seed: u64,
+        delivery: Delivery,
+        faults: Plan,
+        settings: Settings,
+    ) -> Self {
         let mut cloud = Cloud::new(start, seed, settings);
         let defaults = cloud.seed_defaults();
         let foreign = Foreign::seed(&mut cloud, &defaults);
@@ -309,7 +320,9 @@ impl Run {
         let has_backups = self.world.0.borrow().groups.values().any(|group| group.backups.is_some());
         // Without any the pass is one read, and more calls to be broken are no more stories.
         if has_backups {
+            self.world.0.borrow_mut().backing_up = true;
             self.invoke(async |engine| engine.backup_pass().await.map(|_| ()));
+            self.world.0.borrow_mut().backing_up = false;
         }
     }
 

@@ -12,7 +12,8 @@ use perennial_core::names::{
     Purpose, TAG_DEPLOYMENT, TAG_KEY, TAG_LIFE, TAG_NODE, TAG_PARTS, TAG_PURPOSE, has_purpose,
 };
 use perennial_core::observation::{
-    AddressFacts, InstanceFacts, InstanceState, SnapshotFacts, SnapshotState, VolumeFacts, VolumeState,
+    AddressFacts, ImageFacts, ImageState, InstanceFacts, InstanceState, SnapshotFacts, SnapshotState,
+    VolumeFacts, VolumeState,
 };
 use perennial_core::phase::Phase;
 use perennial_core::record::{Record, Stored};
@@ -73,11 +74,21 @@ pub enum Defect {
     AdoptedIsMade,
     /// Each part of a set counts as a whole recovery point.
     PartsForgotten,
+    /// Pending images are shown as available.
+    PendingImageIsAvailable,
+    /// The pass over backups sees no launch under way, nor what was in effect a moment ago.
+    LaunchUnseen,
+    /// Backups are deregistered without their snapshots, which no read shows.
+    SnapshotsLeft,
+    /// Whoever fails its status checks counts as well.
+    ImpairedIsWell,
+    /// All backups of a group are asked for under one name.
+    NameNotUnique,
 }
 
 impl Defect {
     /// Every defect.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::NoClientToken,
         Self::UnconditionalWrite,
         Self::LostWrite,
@@ -103,6 +114,11 @@ impl Defect {
         Self::DataUnseen,
         Self::AdoptedIsMade,
         Self::PartsForgotten,
+        Self::PendingImageIsAvailable,
+        Self::LaunchUnseen,
+        Self::SnapshotsLeft,
+        Self::ImpairedIsWell,
+        Self::NameNotUnique,
     ];
 
     /// The rule that it breaks.
@@ -133,6 +149,11 @@ impl Defect {
             Self::DataUnseen => "a data volume leaves the node only when it is seen elsewhere",
             Self::AdoptedIsMade => "what was attached by hand is never deleted",
             Self::PartsForgotten => "a set of snapshots is a recovery point only as a whole",
+            Self::PendingImageIsAvailable => "a backup counts only once EC2 says that it is available",
+            Self::LaunchUnseen => "no backup goes that a member in launch depends on",
+            Self::SnapshotsLeft => "the snapshots of a backup go with it",
+            Self::ImpairedIsWell => "a backup is taken of a member that has passed both status checks",
+            Self::NameNotUnique => "the name of a backup is unique, and serves as its token",
         }
     }
 
@@ -216,9 +237,32 @@ impl Defect {
                 facts.tags.insert(TAG_KEY.to_owned(), facts.id.to_string());
             }
             Self::AnyTagIsOurs => claim(&mut facts.tags, records),
+            Self::SnapshotsLeft if has_purpose(&facts.tags, Purpose::Backup) => {
+                facts.tags.remove(TAG_DEPLOYMENT);
+            }
             _ => {}
         }
         facts
+    }
+
+    /// An image as it is shown.
+    pub(crate) fn image(self, mut facts: ImageFacts) -> ImageFacts {
+        if self == Self::PendingImageIsAvailable && facts.state == ImageState::Pending {
+            facts.state = ImageState::Available;
+        }
+        // Else it would be found that not all it stands on is ours.
+        if self == Self::SnapshotsLeft {
+            facts.snapshots.clear();
+        }
+        facts
+    }
+
+    /// The name that a backup is asked for under.
+    pub(crate) fn backup_name(self, name: &str) -> String {
+        match self {
+            Self::NameNotUnique => name.rsplit_once('/').map_or(name, |(group, _)| group).to_owned(),
+            _ => name.to_owned(),
+        }
     }
 
     /// A record as it is written.
@@ -233,9 +277,14 @@ impl Defect {
     }
 
     /// A record as it is read.
-    pub(crate) fn loaded(self, stored: Stored) -> Stored {
+    pub(crate) fn loaded(self, stored: Stored, by_backups: bool) -> Stored {
         let Stored::Known(mut record) = stored else { return stored };
         match self {
+            Self::LaunchUnseen
+                if by_backups && matches!(record.phase, Phase::Launching | Phase::Attaching) =>
+            {
+                (record.intent, record.instance) = (None, None);
+            }
             Self::PurgeTakesAll if record.goal != DesiredState::Released => {
                 record.config.config.retention.delete = Retained::ALL.to_vec();
             }
@@ -261,6 +310,10 @@ impl Defect {
         if self == Self::RolledAtOnce {
             let recycle = group.config.part.recycle;
             group.members.iter_mut().for_each(|member| member.recycle = recycle);
+        }
+        if self == Self::LaunchUnseen {
+            let listed = group.backups.iter_mut().flat_map(|it| &mut it.list);
+            listed.for_each(|it| it.superseded_at = None);
         }
         group
     }

@@ -2,6 +2,7 @@
 //!
 //! A schedule is data, so that one that fails can be made smaller while it still fails.
 
+mod backups;
 mod data;
 mod groups;
 
@@ -15,6 +16,7 @@ use crate::faults::{Plan, mix};
 use crate::run::{Delivery, Run};
 use crate::stories::{all, conclude, told};
 
+pub use backups::{BackupDeed, BackupShape};
 pub use data::{DataDeed, DataShape};
 pub use groups::GroupDeed;
 
@@ -84,6 +86,8 @@ pub enum Deed {
     Group(GroupDeed),
     /// Something happens to its data volumes.
     Data(DataDeed),
+    /// Something happens to the image backups of the group.
+    Backup(BackupDeed),
 }
 
 /// Deeds, the likely ones more than once.
@@ -146,6 +150,8 @@ pub struct Schedule {
     pub group: Option<Shape>,
     /// How the nodes keep data volumes in the beginning, if they do.
     pub data: Option<DataShape>,
+    /// How the group is backed up in the beginning, if it is: then it keeps nothing else.
+    pub backups: Option<BackupShape>,
     /// What happens: so many seconds after the one before, to which node.
     pub deeds: Vec<(i64, usize, Deed)>,
     /// How each node is wanted in the end; `None`: its item is left as it is.
@@ -195,11 +201,14 @@ impl Schedule {
         let deeds = if group.is_some() { groups::among(deeds, &draw) } else { deeds };
         let data = data::of(&draw);
         let deeds = if data.is_some() { data::among(deeds, nodes as u64, &draw) } else { deeds };
+        let backups = backups::of(&draw, group.is_some());
+        let deeds = if backups.is_some() { backups::among(deeds, &draw) } else { deeds };
         Self {
             seed,
             nodes,
             group,
             data,
+            backups,
             deeds,
             wanted: (0..nodes as u64).map(|n| states[draw(600 + n, states.len() as u64) as usize]).collect(),
             delivery,
@@ -234,6 +243,9 @@ impl Schedule {
         if let Some(shape) = self.group {
             run.put_group(shape);
         }
+        if let Some(shape) = self.backups {
+            shape.put(&mut run);
+        }
         run.pass(SignedDuration::from_mins(1 + draw(9, 10) as i64));
         for (pause, node, deed) in &self.deeds {
             run.pass(SignedDuration::from_secs(*pause));
@@ -263,8 +275,11 @@ impl Schedule {
             // An item that was spoilt is put right.
             run.edit(node, |item| item["retention"] = json!({"after": "1h"}));
         }
-        if self.group.is_some() {
+        if self.group.is_some() || self.backups.is_some() {
             groups::calm(run, self.seed);
+        }
+        if self.backups.is_some() {
+            backups::calm(run);
         }
         conclude(run)?;
         run.guests_write = true;
@@ -359,6 +374,7 @@ impl Deed {
             Self::Restore => run.restore_from_newest(node),
             Self::Group(deed) => deed.be_done(run, node),
             Self::Data(deed) => deed.be_done(run, node),
+            Self::Backup(deed) => deed.be_done(run, node),
         }
     }
 }

@@ -125,7 +125,7 @@ impl Store for Tables {
             None => Ok(None),
             Some(item) => {
                 let read = Stored::read(item).map_err(|e| broken("Store:Load", e))?;
-                Ok(Some(world.defect.map_or(read.clone(), |defect| defect.loaded(read))))
+                Ok(Some(world.defect.map_or(read.clone(), |defect| defect.loaded(read, world.backing_up))))
             }
         };
         self.0.call("Store:Load", read).await

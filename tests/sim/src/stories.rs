@@ -3,6 +3,8 @@
 //! A story is data: a list of acts. So it can be told again from any point of it, which the crash matrix
 //! does for every call.
 
+mod backups;
+mod backups_end;
 mod data;
 mod drift;
 mod edits;
@@ -46,6 +48,7 @@ pub struct Story {
 pub fn all() -> Vec<&'static Story> {
     let groups = groups::STORIES.iter().chain(pools::STORIES).chain(public::STORIES);
     let groups = groups.chain(data::STORIES).chain(moved::STORIES);
+    let groups = groups.chain(backups::STORIES).chain(backups_end::STORIES);
     life::STORIES.iter().chain(drift::STORIES).chain(edits::STORIES).chain(groups).collect()
 }
 
@@ -181,6 +184,9 @@ pub fn told(run: &Run, problem: &str) -> String {
             "  group {}: removed {}, absent since {:?}, roll {:?}, notices {:?}, status {status:?}\n{members}",
             group.name, group.removed, group.absent_since, group.roll, group.notices
         ));
+        if let Some(backups) = &group.backups {
+            told.push_str(&format!("    backups: {backups:?}\n"));
+        }
     }
     for failure in run.watch.failures.iter().take(5) {
         told.push_str(&format!("  failure: {failure}\n"));
@@ -262,6 +268,41 @@ mod shared {
     /// Whether a node runs in this cycle or a later one, with nothing left to do for it.
     pub(super) fn runs_in(run: &Run, node: &str, cycle: u32) -> bool {
         run.is_settled(node) && run.record(node).is_some_and(|record| record.cycle >= cycle)
+    }
+
+    /// How many backups can be launched.
+    pub(super) fn backups(run: &Run) -> usize {
+        run.available_backups().len()
+    }
+
+    /// Remembers the backup that members are launched from, and how much the first member has written.
+    pub(super) fn remember_backup(run: &mut Run) {
+        let effective = run.effective().unwrap_or_default();
+        run.notes.insert("effective", effective);
+        run.notes.insert("written", run.written("cass-1").to_string());
+        run.notes.insert("made", run.backups_made().to_string());
+    }
+
+    /// Whether members are launched from the backup they were launched from before.
+    pub(super) fn same_backup(run: &Run) -> bool {
+        run.effective().as_ref() == run.notes.get("effective")
+    }
+
+    /// Whether members are launched from a backup that was not there before.
+    pub(super) fn newer_backup(run: &Run) -> bool {
+        run.effective().is_some() && !same_backup(run)
+    }
+
+    /// How many backups were made since the last look.
+    pub(super) fn made_since(run: &Run) -> usize {
+        let before = run.notes.get("made").and_then(|made| made.parse().ok()).unwrap_or_default();
+        run.backups_made().saturating_sub(before)
+    }
+
+    /// Whether a node has what was written up to the last look, from the backup made after it.
+    pub(super) fn has_what_was_written(run: &Run, node: &str) -> bool {
+        let written = run.notes.get("written").and_then(|it| it.parse::<u64>().ok()).unwrap_or(u64::MAX);
+        run.descends_from_backup(node) && run.written(node) >= written
     }
 
     /// Remembers what the members of the group have now.

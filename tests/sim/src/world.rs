@@ -96,6 +96,8 @@ pub struct World {
     pub nested: bool,
     /// Changing calls whose first answer was lost, under [`Plan::Repeat`].
     repeated: BTreeSet<String>,
+    /// Whether it is the pass over image backups that is at work.
+    pub backing_up: bool,
     /// What is wrong with the adapters and tables on purpose.
     pub defect: Option<Defect>,
 }
@@ -130,6 +132,7 @@ impl World {
             rested: BTreeSet::new(),
             nested: false,
             repeated: BTreeSet::new(),
+            backing_up: false,
             defect: None,
         })))
     }

@@ -16,7 +16,7 @@ use perennial_core::record::Record;
 use serde_json::Value;
 
 use super::steps::tag;
-use super::{Watch, is_ours};
+use super::{Watch, backups, is_ours};
 use crate::world::World;
 
 /// An interface that a record names, as it was last seen.
@@ -490,7 +490,9 @@ pub struct GroupEnd {
     pub members: Vec<(String, DesiredState, Option<Ipv4Addr>, bool, bool, bool)>,
     /// Whether it is gone, and whether it stands in the middle of replacing its members.
     pub state: (bool, bool),
-    /// What it tells the operator.
+    /// Whether it has image backups, launches its members from one, and whether any are left.
+    pub backups: (bool, bool, bool),
+    /// What it tells the operator, but of backups: that depends on the moment, and names images.
     pub notices: Vec<String>,
 }
 
@@ -504,7 +506,8 @@ pub(super) fn ends(world: &World) -> Vec<GroupEnd> {
         group: group.name.to_string(),
         members: group.members.iter().map(member).collect(),
         state: (group.removed, group.roll.is_some()),
-        notices: group.notices.clone(),
+        backups: backups::end(world, group),
+        notices: group.notices.iter().filter(|it| !it.starts_with("imageBackup")).cloned().collect(),
     };
     world.groups.values().map(end).collect()
 }

@@ -13,7 +13,8 @@ use perennial_core::record::{Record, Superseded};
 use perennial_core::removal::UNCONFIRMED;
 
 use super::steps::{complete_points, is_rotated, of_life, tag};
-use super::{GroupEnd, Watch, data, groups, is_ours};
+use super::{GroupEnd, Watch, backups, data, groups, is_ours};
+use crate::deeds::is_backup;
 use crate::world::World;
 
 /// Whether nothing is left to be done for any node: every edit is judged and in force, and each node is
@@ -21,7 +22,11 @@ use crate::world::World;
 pub fn settled(world: &World) -> bool {
     let judged = world.config.iter().all(|(id, item)| is_judged(world, id, item));
     let quiet = judged && world.records.values().all(|record| is_at_rest(world, record));
-    quiet && world.groups.values().all(|group| groups::is_at_rest(world, group))
+    quiet
+        && world
+            .groups
+            .values()
+            .all(|group| groups::is_at_rest(world, group) && backups::is_at_rest(world, group))
 }
 
 fn is_judged(world: &World, id: &str, item: &serde_json::Value) -> bool {
@@ -200,7 +205,9 @@ pub(super) fn reachable(_: &Watch, world: &World) -> Option<String> {
     ours.extend(cloud.images().map(|it| (&*it.id, &it.tags)));
     ours.extend(cloud.network_interfaces().map(|it| (&*it.id, &it.tags)));
     ours.extend(cloud.live_instances().map(|it| (&*it.id, &it.tags)));
-    for (id, tags) in ours.into_iter().filter(|(_, tags)| is_ours(tags)) {
+    // Backups are of a group: what may be left of them is said elsewhere.
+    let of_nodes = ours.into_iter().filter(|(_, tags)| is_ours(tags) && !is_backup(tags));
+    for (id, tags) in of_nodes {
         let (node, purpose) = (tag(tags, TAG_NODE), tag(tags, TAG_PURPOSE));
         let Some(record) = world.records.get(node) else {
             return Some(format!("{id}, {purpose} of {node}, which has no record"));

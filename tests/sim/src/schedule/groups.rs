@@ -47,7 +47,7 @@ pub enum GroupDeed {
 }
 
 /// Where the numbers of members begin among those of nodes.
-const MEMBERS: usize = 10;
+pub(super) const MEMBERS: usize = 10;
 /// Sets the draws of groups apart from all others, so that seeds which failed before there were groups stand for
 /// what they stood for.
 const APART: u64 = 83_720_000;
