@@ -74,13 +74,13 @@ fn items_that_are_not_supported_yet_say_so() {
     let mut item = item(&run);
     item["id"] = json!("group#web");
     item["persist"] = json!({"network": {}});
-    item["imageBackup"] = json!({"frequency": "daily"});
+    item["targetGroups"] = json!([]);
     run.put(item);
     run.pass(SignedDuration::from_mins(3));
     let world = run.world.0.borrow();
     let status = &world.config["group#web"]["_status"];
     assert_eq!(status["accepted"], false);
-    assert_eq!(status["problems"][0]["path"], "imageBackup");
+    assert_eq!(status["problems"][0]["path"], "targetGroups");
     assert!(status["problems"][0]["remedy"].as_str().unwrap().contains("not supported yet"));
     assert!(!world.config.keys().any(|id| id.starts_with("node#web-")), "and no member is made");
 }

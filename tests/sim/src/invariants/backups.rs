@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use perennial_cloud::model::{Image, ImageState, Instance, InstanceState};
 use perennial_core::group::GroupRecord;
+use perennial_core::limits;
 use perennial_core::names::{TAG_GROUP, TAG_NODE, Tags};
 use perennial_core::phase::Phase;
 
@@ -221,7 +223,7 @@ pub(super) fn kept_at_rest(_: &Watch, world: &World) -> Option<String> {
 }
 
 /// 20. Every snapshot of a backup has an image that stands on it, and every backup a group that knows of backups.
-pub(super) fn nothing_left(_: &Watch, world: &World) -> Option<String> {
+pub(super) fn nothing_left(watch: &Watch, world: &World) -> Option<String> {
     let knows = |tags: &Tags| {
         let group = world.groups.get(tag(tags, TAG_GROUP));
         group.is_some_and(|group| group.backups.is_some())
@@ -233,7 +235,8 @@ pub(super) fn nothing_left(_: &Watch, world: &World) -> Option<String> {
     }
     let stands = |id: &str| world.cloud.images().any(|image| image.snapshot_ids().any(|it| it == id));
     let mut snapshots = world.cloud.snapshots().filter(|it| is_backup(&it.tags) && !is_held(&it.tags));
-    let left = snapshots.find(|it| !stands(&it.id) || !knows(&it.tags))?;
+    let stays = |id: &str| stands(id) || watch.taken.contains(id);
+    let left = snapshots.find(|it| !stays(&it.id) || !knows(&it.tags))?;
     Some(format!("{}, a snapshot of a backup of {}, is left", left.id, tag(&left.tags, TAG_GROUP)))
 }
 
@@ -249,7 +252,8 @@ pub(super) fn is_at_rest(world: &World, group: &GroupRecord) -> bool {
         return idle;
     }
     let waits = backups.sourceless_since.is_some() || backups.due(group, now).is_none();
-    let missing = backups.list.iter().any(|it| it.missing_since.is_some());
+    let is_new = |since: Timestamp| now.duration_since(since) < limits::BACKUP_MISSING_IS_GONE;
+    let missing = backups.list.iter().any(|it| it.missing_since.is_some_and(is_new));
     idle && backups.attempt.is_none() && !missing && waits
 }
 
