@@ -90,16 +90,12 @@ impl Run {
     /// Deregisters the image that members are launched from, by hand and without its snapshots.
     pub fn deregister_effective(&mut self) {
         if let Some(id) = self.effective() {
-            let stood_on = self
-                .world
-                .0
-                .borrow()
-                .cloud
-                .image(&id)
-                .map(|it| it.snapshot_ids().map(str::to_owned).collect());
+            let image = self.world.0.borrow().cloud.image(&id).cloned();
+            let stood_on: Vec<String> =
+                image.iter().flat_map(|it| it.snapshot_ids()).map(str::to_owned).collect();
             let _ = self.by_hand(|cloud| cloud.deregister_image(&id, false));
             // The pass over orphans tells of them, and deletes them a day later.
-            for snapshot in stood_on.unwrap_or_else(Vec::new) {
+            for snapshot in stood_on {
                 self.watch.took(&snapshot);
             }
         }

@@ -122,7 +122,7 @@ pub(super) fn in_effect_at_rest(_: &Watch, world: &World) -> Option<String> {
 }
 
 /// 18. At most one backup of a group is under way. What appears was taken of a member that had passed both status
-/// checks when it was decided, under a name of its own.
+///     checks when it was decided, under a name of its own.
 pub(super) fn one_at_once(watch: &mut Watch, world: &World) -> Option<String> {
     for name in world.groups.keys() {
         let pending: Vec<_> =
@@ -163,7 +163,7 @@ fn is_member(world: &World, tags: &Tags, group: &str) -> bool {
 }
 
 /// 19. Once a group has as many backups as it is to keep, it never has fewer; and of those that a member came up
-/// from one stays.
+///     from one stays.
 pub(super) fn kept(watch: &mut Watch, world: &World) -> Option<String> {
     let memory = &mut watch.backups;
     for (name, group) in &world.groups {
