@@ -163,6 +163,10 @@ impl Defect {
             Self::NoticeIsTheEnd => {
                 Some("the final snapshot and the launch wait for the volume to be available")
             }
+            Self::LaunchUnseen => Some(
+                "a backup goes five minutes after another one took its place, and no launch of a story is under way \
+                 for so long: core `one_that_a_launch_needs_stays_until_it_is_up`",
+            ),
             Self::LostWrite => Some(
                 "names are deterministic: whoever acts on a record that was not written makes nothing twice",
             ),
