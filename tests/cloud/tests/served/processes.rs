@@ -157,7 +157,7 @@ async fn the_projects_template_makes_its_tables_and_bus() {
     let cloud = Server::start(Options::new(own_template())).await.unwrap();
     assert_eq!(cloud.tables(), ["perennial-config", "perennial-state"]);
     assert_eq!(cloud.buses(), ["perennial"]);
-    assert_eq!(cloud.functions().len(), 6);
+    assert_eq!(cloud.functions().len(), 7);
     assert_eq!(cloud.defaults().subnet_ids.len(), 2);
     cloud.stop().await;
 }
