@@ -38,6 +38,7 @@ fn functions_have_their_environment_limits_and_triggers() {
     let folders: Vec<&str> = template.functions.iter().map(|function| function.folder.as_str()).collect();
     let expected = [
         "config-change",
+        "image-backup",
         "instance-state",
         "reconcile",
         "snapshot-schedule",
