@@ -129,3 +129,16 @@ fn nothing_is_rotated_while_it_is_off() {
     world.minutes(300);
     assert_eq!(world.available().len(), 2);
 }
+
+#[test]
+fn one_that_the_operator_names_as_the_image_stays_however_old_it_is() {
+    let mut world = hourly().backed_up(2);
+    let oldest = world.available()[0].to_string();
+    world.edit(with_image(off(), &oldest));
+    world.recycle();
+    world.edit(with_image(item(json!({"frequency": "hourly", "keep": 1})), &oldest));
+    world = world.backed_up(2);
+    world.minutes(20);
+    assert!(world.account.is_available(&ami(&oldest)), "{:#?}", world.notes);
+    assert!(world.available().len() >= 2, "and the newest is there");
+}
