@@ -109,6 +109,23 @@ pub struct Backup {
     pub removing: Option<Removing>,
 }
 
+impl Backup {
+    /// One that is there, and of which nothing else is known yet.
+    fn new(image: ImageId, line: u32, taken_at: Timestamp, snapshots: Vec<SnapshotId>) -> Self {
+        Self {
+            image,
+            line,
+            taken_at,
+            source: None,
+            snapshots,
+            proven_at: None,
+            superseded_at: None,
+            missing_since: None,
+            removing: None,
+        }
+    }
+}
+
 /// What a backup is taken of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

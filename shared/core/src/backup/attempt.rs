@@ -11,7 +11,6 @@ use crate::failure::{Class, Failure};
 use crate::ids::ImageId;
 use crate::journal::Kind;
 use crate::limits;
-use crate::names::GroupNames;
 use crate::observation::{ImageFacts, ImageState, InstanceState};
 use crate::step::BackupRequest;
 
@@ -152,16 +151,10 @@ impl Draft<'_, '_> {
     /// The image is available: from now on members are launched from it, in the very write that says so.
     fn succeed(&mut self, attempt: &Attempt, facts: &ImageFacts) {
         let now = self.scope.now;
+        let snapshots = facts.snapshots.clone();
         let backup = Backup {
-            image: facts.id.clone(),
-            line: attempt.line,
-            taken_at: attempt.since,
             source: Some(attempt.source.clone()),
-            snapshots: facts.snapshots.clone(),
-            proven_at: None,
-            superseded_at: None,
-            missing_since: None,
-            removing: None,
+            ..Backup::new(facts.id.clone(), attempt.line, attempt.since, snapshots)
         };
         let took = now.duration_since(attempt.since);
         let is_in_line = attempt.line == self.backups.line && self.backups.since.is_some();
@@ -200,16 +193,11 @@ impl Draft<'_, '_> {
         self.backups.attempt = None;
         if let Some(image) = &attempt.image {
             let facts = self.seen.images.get(image);
+            let snapshots = facts.map(|it| it.snapshots.clone()).unwrap_or_default();
             self.backups.list.push(Backup {
-                image: image.clone(),
-                line: attempt.line,
-                taken_at: attempt.since,
                 source: Some(attempt.source.clone()),
-                snapshots: facts.map(|it| it.snapshots.clone()).unwrap_or_default(),
-                proven_at: None,
-                superseded_at: None,
-                missing_since: None,
                 removing: Some(Removing::new("it failed".to_owned(), now)),
+                ..Backup::new(image.clone(), attempt.line, attempt.since, snapshots)
             });
         }
         if times >= limits::BACKUP_ATTEMPTS {
@@ -242,11 +230,10 @@ impl Draft<'_, '_> {
                 return None;
             }
         };
-        let only_root =
-            self.record.config.part.image_backup.as_ref().is_some_and(|it| it.volumes == BackupVolumes::Root);
+        let only_root = self.policy().is_some_and(|it| it.volumes == BackupVolumes::Root);
         let others = facts.volumes.iter().filter(|volume| only_root && volume.device != facts.root_device);
         let attempt = Attempt {
-            name: self.names().backup(now, &source.instance),
+            name: names.backup(now, &source.instance),
             due,
             line: self.backups.line,
             source,
@@ -292,10 +279,6 @@ impl Draft<'_, '_> {
         }
         self.backups.serve(due);
         self.backups.skipped = Some(why);
-    }
-
-    pub(super) fn names(&self) -> GroupNames<'_> {
-        GroupNames { deployment: self.scope.deployment, group: &self.record.name }
     }
 }
 

@@ -214,6 +214,10 @@ impl<'a, 's> Draft<'a, 's> {
         self.notes.push(what);
     }
 
+    pub(super) fn names(&self) -> GroupNames<'a> {
+        GroupNames { deployment: self.scope.deployment, group: &self.record.name }
+    }
+
     pub(super) fn policy(&self) -> Option<&'a BackupPolicy> {
         self.record.config.part.image_backup.as_ref()
     }
@@ -237,16 +241,9 @@ impl<'a, 's> Draft<'a, 's> {
             .filter(|it| matches!(it.state, ImageState::Available | ImageState::Failed))
             .filter(|it| !is_known(it))
             .map(|it| Backup {
-                image: it.id.clone(),
-                line: 0,
-                taken_at: it.created_at.unwrap_or(self.scope.now),
-                source: None,
-                snapshots: it.snapshots.clone(),
-                proven_at: None,
-                superseded_at: None,
-                missing_since: None,
                 removing: (it.state == ImageState::Failed)
                     .then(|| super::Removing::new("it failed".to_owned(), self.scope.now)),
+                ..Backup::new(it.id.clone(), 0, it.created_at.unwrap_or(self.scope.now), it.snapshots.clone())
             })
             .collect();
         for it in found {
@@ -344,8 +341,7 @@ impl<'a, 's> Draft<'a, 's> {
     /// The end of a removed group's backups: what stands for itself goes as well, and once nothing has been left for
     /// a while it is over.
     fn conclude(mut self) -> Plan {
-        let now = self.scope.now;
-        let names = GroupNames { deployment: self.scope.deployment, group: &self.record.name };
+        let (now, names) = (self.scope.now, self.names());
         // One that is still being made is found once it is there.
         let is_there = |it: &ImageFacts| it.state != ImageState::Gone && names.owns(&it.tags);
         let has_images = !self.backups.list.is_empty() || self.seen.images.values().any(is_there);
