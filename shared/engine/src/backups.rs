@@ -16,7 +16,7 @@ use perennial_core::guard::{self, Verdict};
 use perennial_core::ids::{ImageId, InstanceId, NodeName, Resource, SnapshotId};
 use perennial_core::journal::Kind;
 use perennial_core::limits;
-use perennial_core::names::{GroupNames, Purpose, TAG_PREFIX, Tagged, whole_second};
+use perennial_core::names::{GroupNames, Purpose, Tagged, whole_second};
 use perennial_core::observation::{ImageFacts, InstanceFacts, InstanceState, SnapshotFacts};
 use perennial_core::record::Record;
 
@@ -303,11 +303,10 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         }
     }
 
-    /// Takes every tag of ours off something, if it is still a backup of this group; the operator's own stay.
+    /// Hands something over, if it is still a backup of this group.
     async fn part_with(&self, resource: &Resource, names: &GroupNames<'_>) -> Reply<()> {
         let Some(tags) = self.tags_of(resource).await?.filter(|tags| names.owns(tags)) else { return Ok(()) };
-        let ours: Vec<String> = tags.into_keys().filter(|key| key.starts_with(TAG_PREFIX)).collect();
-        self.ec2.untag(resource, &ours).await
+        self.untag_ours(resource, tags).await
     }
 }
 

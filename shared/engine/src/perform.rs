@@ -200,13 +200,16 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         }
     }
 
-    /// Takes every tag of ours off a resource, the operator's own stay.
+    /// Takes every tag of ours off a resource that carries these; the operator's own stay.
+    pub(crate) async fn untag_ours(&self, resource: &Resource, tags: Tags) -> Reply<()> {
+        let ours: Vec<String> = tags.into_keys().filter(|key| key.starts_with(TAG_PREFIX)).collect();
+        self.ec2.untag(resource, &ours).await
+    }
+
+    /// Hands a resource of a node over, if it is still that node's.
     async fn hand_over_ours(&self, resource: &Resource, names: &Names<'_>) -> Reply<Outcome> {
         match self.tags_of(resource).await? {
-            Some(tags) if names.owns(&tags) => {
-                let ours: Vec<String> = tags.into_keys().filter(|key| key.starts_with(TAG_PREFIX)).collect();
-                self.ec2.untag(resource, &ours).await.map(|()| Outcome::Done)
-            }
+            Some(tags) if names.owns(&tags) => self.untag_ours(resource, tags).await.map(|()| Outcome::Done),
             Some(_) => Ok(Outcome::Done),
             None => Ok(Outcome::Failed(gone(resource))),
         }
