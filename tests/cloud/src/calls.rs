@@ -9,6 +9,7 @@ use crate::dynamodb;
 use crate::ec2;
 use crate::eventbridge;
 use crate::faults::{FaultError, Service, When};
+use crate::iam::{self, Denial};
 use crate::journal::Call;
 use crate::model::ApiError;
 use crate::world::State;
@@ -88,7 +89,10 @@ impl State {
         let fault = self.faults.of_call(request.service, &request.operation, function.as_deref());
         let request_id = self.new_id();
         let before = fault.as_ref().is_some_and(|fault| fault.when == When::Before);
-        let executed = (!before).then(|| self.execute(request, &request_id));
+        let executed = (!before).then(|| match self.judge(function.as_deref(), request) {
+            Ok(()) => self.execute(request, &request_id),
+            Err(denial) => denied(request.service, &denial, &request_id),
+        });
         let mut reply = match &fault {
             None => executed,
             Some(fault) => match fault.when {
@@ -127,6 +131,20 @@ impl State {
             },
             None => Reply::Silence,
         }
+    }
+
+    /// Whether the policies of the template let the caller do so; the operator may do everything.
+    fn judge(&mut self, function: Option<&str>, request: &Request) -> Result<(), Denial> {
+        let Some(function) = function else { return Ok(()) };
+        let Request { operation, body, .. } = request;
+        let asks = match request.service {
+            Service::Ec2 => iam::asks_of_ec2(&self.cloud, operation, body),
+            Service::Dynamodb => {
+                iam::asks_of_dynamodb(&self.identity, &self.partition_keys, operation, body)
+            }
+            Service::Events => iam::asks_of_events(&self.identity, operation, body),
+        };
+        self.rights.judge(function, &asks)
     }
 
     fn execute(&mut self, request: &Request, request_id: &str) -> Executed {
@@ -173,6 +191,15 @@ fn faulty(service: Service, error: &FaultError, request_id: &str) -> Executed {
             error: Some(error.code.clone()),
         },
     }
+}
+
+/// The refusal of a call that no policy allows, in the words of the service.
+fn denied(service: Service, denial: &Denial, request_id: &str) -> Executed {
+    let (code, status) = match service {
+        Service::Ec2 => ("UnauthorizedOperation", 403),
+        Service::Dynamodb | Service::Events => ("AccessDeniedException", 400),
+    };
+    faulty(service, &FaultError { code: code.to_owned(), status, message: denial.message() }, request_id)
 }
 
 fn parameters(request: &Request) -> Value {

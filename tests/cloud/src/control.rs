@@ -170,6 +170,10 @@ fn answer(state: &mut State, method: &str, path: &str, query: &str, body: &str) 
             Ok(json!({}))
         }
         ("GET", "events" | "calls" | "invocations" | "dead-letters") => list(state, path, query),
+        ("GET", "rights") => {
+            nothing(query)?;
+            Ok(state.rights.to_json())
+        }
         ("GET", "functions") => {
             nothing(query)?;
             Ok(functions(state))
@@ -319,7 +323,7 @@ fn not_found(method: &str, path: &str) -> Refusal {
         404,
         format!(
             "there is no {method} /_cloud/{path}; there are GET clock, volumes/ID, calls, invocations, events, \
-             dead-letters, functions; POST interrupt, write, hang, fail, impair, spoil, capacity, events, faults, kill; DELETE events, \
+             dead-letters, functions, rights; POST interrupt, write, hang, fail, impair, spoil, capacity, events, faults, kill; DELETE events, \
              faults"
         ),
     )

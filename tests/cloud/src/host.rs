@@ -165,6 +165,9 @@ mod tests {
             invoke: InvokeSettings { retries: 2, max_age: SignedDuration::from_hours(1) },
             schedules: Vec::new(),
             streams: Vec::new(),
+            role: None,
+            log_group: "/aws/lambda/f".to_owned(),
+            dead_letters: None,
         };
         Host::new(function, false)
     }

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::host::{Delivery, Host, Trigger, UnderWay};
+use crate::iam;
 use crate::journal::{DeadLetter, Invocation, Outcome};
 use crate::streams::Next;
 use crate::world::{State, Task};
@@ -34,6 +35,9 @@ impl State {
     pub(crate) fn hand_out(&mut self, function: &str, generation: u64) -> Option<Work> {
         let now = self.now;
         let host = self.hosts.get_mut(function)?;
+        let logs = iam::asks_of_logs(&self.identity, &host.function.log_group);
+        // Without the right there is no log, and the function runs all the same.
+        drop(self.rights.judge(function, &logs));
         host.polled = true;
         host.start_error = None;
         let delivery = host.take(generation)?;
@@ -106,17 +110,19 @@ impl State {
     }
 
     fn bury(&mut self, function: &str, delivery: &Delivery, attempts: u32, reason: &str, payload: Value) {
-        self.log.problem(
-            self.now,
-            &format!(
-                "{function:<18} {} given up after {attempts} attempts: {reason}",
-                delivery.trigger.name()
-            ),
-        );
+        let trigger = delivery.trigger.name();
+        let end = format!("{function:<18} {trigger} given up after {attempts} attempts: {reason}");
+        self.log.problem(self.now, &end);
+        let queue = self.hosts.get(function).and_then(|host| host.function.dead_letters.clone());
+        let asks = queue.map(|queue| iam::asks_of_queue(&queue)).unwrap_or_default();
+        if let Err(denial) = self.rights.judge(function, &asks) {
+            self.log.problem(self.now, &format!("{function:<18} no dead letter: {}", denial.message()));
+            return;
+        }
         self.dead_letters.add(DeadLetter {
             time: self.now,
             function: function.to_owned(),
-            trigger: delivery.trigger.name().to_owned(),
+            trigger: trigger.to_owned(),
             request_id: delivery.request_id.clone(),
             attempts,
             reason: reason.to_owned(),

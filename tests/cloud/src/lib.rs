@@ -15,6 +15,7 @@ pub mod ec2;
 mod eventbridge;
 mod faults;
 mod host;
+mod iam;
 mod invocations;
 mod journal;
 mod log;
@@ -27,6 +28,7 @@ mod streams;
 mod template;
 mod world;
 
+pub use iam::{RightsError, rights_table, unused_rights};
 pub use log::FunctionOutput;
 pub use server::{Functions, Options, Server, StartError};
 pub use template::TemplateError;

@@ -1,7 +1,7 @@
 //! `perennial-cloud`: the local cloud as a program.
 //!
-//! Decides what a person is told at the start and the exit code: 0 after Ctrl-C or SIGTERM, 2 when an option, the
-//! template or a binary is wrong. Everything else is the library's.
+//! Decides what a person is told at the start and the exit code: 0 after Ctrl-C or SIGTERM, 1 when rights are not
+//! needed, 2 when an option, the template or a binary is wrong. Everything else is the library's.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use perennial_cloud::model::Settings;
-use perennial_cloud::{FunctionOutput, Functions, Options, Server};
+use perennial_cloud::{FunctionOutput, Functions, Options, Server, rights_table, unused_rights};
 use serde_json::json;
 
 /// A faithful local cloud for what Perennial uses of AWS.
@@ -26,6 +26,21 @@ struct Cli {
 enum Command {
     /// Serves EC2, DynamoDB, EventBridge and the Lambda Runtime API on one loopback port, until Ctrl-C.
     Serve(Serve),
+    /// Prints the table of rights of the template, or says which of them no recorded call needed.
+    Rights(Rights),
+}
+
+#[derive(Args)]
+struct Rights {
+    /// The SAM template whose policies are told.
+    #[arg(long, default_value = "infra/template.yaml", value_name = "FILE")]
+    template: PathBuf,
+    /// A parameter of the template.
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+    /// A record written by clouds with --rights: the rights that no call needed are told, and end the program with 1.
+    #[arg(long, value_name = "FILE")]
+    used: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -51,6 +66,9 @@ struct Serve {
     /// Shows what the functions write: on stderr, or in a file with --logs=FILE.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     logs: Option<Option<PathBuf>>,
+    /// Adds every right that a function uses to this file.
+    #[arg(long, value_name = "FILE")]
+    rights: Option<PathBuf>,
     /// No line for each invocation on stderr.
     #[arg(long)]
     quiet: bool,
@@ -77,6 +95,7 @@ impl Serve {
                 Some(Some(path)) => FunctionOutput::File(path),
             },
             quiet: self.quiet,
+            rights: self.rights,
             settings: Settings::default(),
         }
     }
@@ -84,7 +103,10 @@ impl Serve {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { command: Command::Serve(serve) } = Cli::parse();
+    let serve = match Cli::parse().command {
+        Command::Serve(serve) => serve,
+        Command::Rights(rights) => return rights.tell(),
+    };
     let speed = serve.speed;
     let server = match Server::start(serve.options()).await {
         Ok(server) => server,
@@ -98,6 +120,26 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error),
+    }
+}
+
+impl Rights {
+    fn tell(self) -> ExitCode {
+        let parameters = BTreeMap::from_iter(self.parameters);
+        let told = match &self.used {
+            None => rights_table(&self.template, &parameters).map(|table| (table, ExitCode::SUCCESS)),
+            Some(used) => unused_rights(&self.template, &parameters, used).map(|unused| {
+                let code = if unused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+                (unused.join("\n"), code)
+            }),
+        };
+        match told {
+            Ok((text, code)) => {
+                drop(writeln!(std::io::stdout().lock(), "{}", text.trim_end()));
+                code
+            }
+            Err(error) => failed(&error),
+        }
     }
 }
 

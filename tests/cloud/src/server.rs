@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::control;
 use crate::dynamodb::Tables;
 use crate::host::Host;
+use crate::iam::{Record, Rights};
 use crate::log::{FunctionOutput, Log};
 use crate::model::{Cloud, Defaults, Settings};
 use crate::process::{self, Keeper};
@@ -66,6 +67,8 @@ pub struct Options {
     pub output: FunctionOutput,
     /// No lines about invocations on stderr.
     pub quiet: bool,
+    /// A file to which every right that a function uses is added, to be compared with the template's.
+    pub rights: Option<PathBuf>,
     /// Latencies, Region, account and zones.
     pub settings: Settings,
 }
@@ -83,6 +86,7 @@ impl Options {
             functions: Functions::None,
             output: FunctionOutput::Discard,
             quiet: true,
+            rights: None,
             settings: Settings::default(),
         }
     }
@@ -125,6 +129,14 @@ pub enum StartError {
         function: String,
         /// The paths tried.
         looked_for: String,
+    },
+    /// The record of rights cannot be written.
+    #[error("--rights {}: {error}; name a file that can be written", path.display())]
+    Rights {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
     },
     /// The file for function output cannot be written.
     #[error("--logs {}: {error}; name a file that can be written", path.display())]
@@ -186,7 +198,8 @@ impl Server {
             template.buses.clone(),
             template.functions.iter().map(|function| function.folder.clone()).collect(),
         );
-        let (world, defaults) = build(&options, template, Arc::clone(&log))
+        let rights = rights(options.rights.as_deref(), &template)?;
+        let (world, defaults) = build(&options, template, rights, Arc::clone(&log))
             .map_err(|problem| StartError::Table { path: options.template.clone(), problem })?;
         let world = Arc::new(world);
         let mut tasks = JoinSet::new();
@@ -301,7 +314,21 @@ fn binaries(functions: &Functions, template: &Template) -> Result<Vec<(String, P
         .collect()
 }
 
-fn build(options: &Options, template: Template, log: Arc<Log>) -> Result<(World, Defaults), String> {
+/// The rights of the template's functions, with the record of those they use.
+fn rights(record: Option<&Path>, template: &Template) -> Result<Rights, StartError> {
+    let open = |path: &Path| {
+        Record::open(path).map_err(|error| StartError::Rights { path: path.to_owned(), error })
+    };
+    let roles = template.functions.iter().filter_map(|it| Some((it.folder.clone(), it.role.clone()?)));
+    Ok(Rights::new(roles.collect(), record.map(open).transpose()?))
+}
+
+fn build(
+    options: &Options,
+    template: Template,
+    rights: Rights,
+    log: Arc<Log>,
+) -> Result<(World, Defaults), String> {
     let clock = Clock::new(Timestamp::now(), options.speed);
     let settings = &options.settings;
     let tables = Tables::new(clock, &settings.region, &settings.account)?;
@@ -319,7 +346,7 @@ fn build(options: &Options, template: Template, log: Arc<Log>) -> Result<(World,
             .map(|function| (function.folder.clone(), Host::new(function.clone(), kept)))
             .collect(),
     };
-    let world = World::new(clock, options.seed, cloud, tables, template, hosts, log)?;
+    let world = World::new(clock, options.seed, cloud, tables, template, hosts, rights, log)?;
     Ok((world, defaults))
 }
 

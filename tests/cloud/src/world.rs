@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::dynamodb::Tables;
 use crate::faults::Faults;
 use crate::host::{Delivery, Host, Trigger};
+use crate::iam::{PartitionKeys, Rights, asks_of_stream};
 use crate::journal::{Call, DeadLetter, Invocation, Journal, Published};
 use crate::log::Log;
 use crate::model::Cloud;
@@ -65,6 +66,8 @@ pub(crate) struct State {
     pub(crate) invocations: Journal<Invocation>,
     pub(crate) published: Journal<Published>,
     pub(crate) dead_letters: Journal<DeadLetter>,
+    pub(crate) rights: Rights,
+    pub(crate) partition_keys: PartitionKeys,
     ids: u64,
     seed: u64,
     /// When the ticker wakes by itself.
@@ -86,6 +89,7 @@ impl World {
         tables: Tables,
         template: Template,
         hosts: BTreeMap<String, Host>,
+        rights: Rights,
         log: Arc<Log>,
     ) -> Result<World, String> {
         let identity =
@@ -107,6 +111,8 @@ impl World {
             invocations: Journal::new(),
             published: Journal::new(),
             dead_letters: Journal::new(),
+            rights,
+            partition_keys: template.tables.iter().map(crate::template::Table::partition_key).collect(),
             ids: 0,
             seed,
             sleeping_until: None,
@@ -118,6 +124,8 @@ impl World {
             }
             for source in &host.function.streams {
                 let stream = state.tables.open_stream(&source.table)?;
+                let asks = asks_of_stream(&state.identity, &source.table);
+                state.rights.judge(folder, &asks).map_err(|denial| denial.message())?;
                 let region = &state.identity.region;
                 state.mappings.push(Mapping::new(source.clone(), folder, stream, region));
             }

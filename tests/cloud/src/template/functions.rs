@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::resolve::Resolver;
-use super::{Problem, Rule, Template, name_of};
+use super::{Problem, Rule, Template, name_of, roles};
+use crate::iam::Role;
 use crate::pattern::Pattern;
 
 /// A function to host.
@@ -33,6 +34,12 @@ pub(crate) struct Function {
     pub(crate) schedules: Vec<Schedule>,
     /// Table streams that it reads.
     pub(crate) streams: Vec<StreamSource>,
+    /// What it may do; none in a template that does not say so.
+    pub(crate) role: Option<Role>,
+    /// The log group it writes to.
+    pub(crate) log_group: String,
+    /// The ARN of the queue that takes what it failed on.
+    pub(crate) dead_letters: Option<String>,
 }
 
 /// Settings of asynchronous invocation. Defaults are Lambda's: two retries, six hours.
@@ -71,12 +78,12 @@ pub(crate) struct StreamSource {
 /// Reads one `AWS::Serverless::Function`.
 pub(super) fn read(
     id: &str,
-    resource: &Value,
+    resources: &Map<String, Value>,
     globals: &Value,
     resolver: &Resolver,
 ) -> Result<(Function, Vec<Rule>), Problem> {
     let place = format!("Resources.{id}.Properties");
-    let properties = merged(globals, &resource["Properties"]);
+    let properties = merged(globals, &resources[id]["Properties"]);
     let code = resolver.text(&properties["CodeUri"], &format!("{place}.CodeUri"))?;
     let folder = code.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
     if folder.is_empty() || folder.starts_with('.') {
@@ -90,7 +97,17 @@ pub(super) fn read(
     }
     let invoke = &properties["EventInvokeConfig"];
     let name = name_of(resolver, id);
+    let queue = &invoke["DestinationConfig"]["OnFailure"]["Destination"];
+    let group = &properties["LoggingConfig"]["LogGroup"];
+    let text = |value: &Value, what: &str| match value {
+        Value::Null => Ok(None),
+        value => resolver.text(value, &format!("{place}.{what}")).map(Some),
+    };
+    let log_group = text(group, "LoggingConfig.LogGroup")?;
     let mut function = Function {
+        role: roles::read(id, &properties["Role"], resources, resolver)?,
+        log_group: log_group.unwrap_or_else(|| format!("/aws/lambda/{name}")),
+        dead_letters: text(queue, "EventInvokeConfig.DestinationConfig")?,
         arn: format!("arn:aws:lambda:{}:{}:function:{name}", resolver.region, resolver.account),
         folder,
         name,

@@ -5,6 +5,7 @@
 
 mod functions;
 mod resolve;
+mod roles;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,16 @@ pub(crate) struct Table {
     pub(crate) time_to_live: Option<String>,
 }
 
+impl Table {
+    /// Its name and that of its partition key.
+    pub(crate) fn partition_key(&self) -> (String, String) {
+        let schema = self.create["KeySchema"].as_array().into_iter().flatten();
+        let mut hash = schema.filter(|key| key["KeyType"] == "HASH");
+        let key = hash.next().and_then(|key| key["AttributeName"].as_str()).unwrap_or_default();
+        (self.name.clone(), key.to_owned())
+    }
+}
+
 /// A rule: which events of a bus go to which functions.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
@@ -137,8 +148,8 @@ fn from_document(document: &Value, place: &Place) -> Result<Template, Problem> {
         template.buses.push(name_of(&resolver, id));
     }
     let globals = &document["Globals"]["Function"];
-    for (id, resource) in of_kind("AWS::Serverless::Function") {
-        let (function, rules) = functions::read(id, resource, globals, &resolver)?;
+    for (id, _) in of_kind("AWS::Serverless::Function") {
+        let (function, rules) = functions::read(id, resources, globals, &resolver)?;
         template.functions.push(function);
         template.rules.extend(rules);
     }

@@ -44,10 +44,12 @@ impl Resolver {
                     Ok(Value::Object(resolved))
                 }
             },
+            // What stands for no value is left out of lists, too.
             Value::Array(items) => items
                 .iter()
                 .enumerate()
                 .map(|(index, item)| self.resolve(item, &format!("{place}[{index}]")))
+                .filter(|item| !matches!(item, Ok(Value::Null)))
                 .collect::<Result<Vec<_>, _>>()
                 .map(Value::Array),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
@@ -168,6 +170,7 @@ impl Resolver {
             ("AWS::Events::EventBus", "Name") | ("AWS::SQS::Queue", "QueueName") => Ok(resource.name.clone()),
             ("AWS::Serverless::Function", "Arn") => Ok(arn("lambda", "function:")),
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", "")),
+            ("AWS::Logs::LogGroup", "Arn") => Ok(format!("{}:*", arn("logs", "log-group:"))),
             (kind, _) => Err(Problem::new(
                 place,
                 format!("attribute '{attribute}' of '{name}' ({kind}) is not known to the local cloud"),
