@@ -39,43 +39,51 @@ fn json(node: &Yaml<'_>) -> Value {
     }
 }
 
-fn functions(template: &Value) -> BTreeMap<&str, &Value> {
-    let resources = template["Resources"].as_object().into_iter().flatten();
-    let functions = resources.filter(|(_, resource)| resource["Type"] == "AWS::Serverless::Function");
-    functions.map(|(name, resource)| (name.as_str(), resource)).collect()
+pub(crate) fn functions(template: &Value) -> BTreeMap<&str, &Value> {
+    of_kind(template, "AWS::Serverless::Function")
 }
 
-fn line_of(text: &str, what: &str) -> usize {
+/// The resources of one kind, by their names in the template.
+pub(crate) fn of_kind<'a>(template: &'a Value, kind: &str) -> BTreeMap<&'a str, &'a Value> {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    let wanted = resources.filter(|(_, resource)| resource["Type"] == kind);
+    wanted.map(|(name, resource)| (name.as_str(), resource)).collect()
+}
+
+pub(crate) fn line_of(text: &str, what: &str) -> usize {
     text.lines().position(|line| line.contains(what)).map_or(1, |n| n + 1)
 }
 
-/// Every folder of a function has its resource, and every resource its folder and binary.
+/// Every folder of a function has its resource, and every resource the zip that `make build` makes of a folder.
 pub fn check_functions(file: &File, template: &Value, folders: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut deployed = BTreeSet::new();
     for (name, resource) in functions(template) {
-        let line = line_of(&file.text, &format!("  {name}:"));
         let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
-        let folder = code.strip_prefix("../functions/").unwrap_or_default();
-        if !folders.iter().any(|known| known == folder) {
-            let rule = format!("every function has a folder: {name} has {code:?}");
-            findings.push(Finding::new(&file.path, line, rule, "set CodeUri to ../functions/<folder>"));
+        let Some(folder) = folders.iter().find(|folder| code == zip(folder)) else {
+            let line = line_of(&file.text, &format!("  {name}:"));
+            let rule = format!("every function is the zip of a folder: {name} has {code:?}");
+            findings.push(Finding::new(
+                &file.path,
+                line,
+                rule,
+                format!("set CodeUri to {}", zip("<folder>")),
+            ));
             continue;
-        }
+        };
         deployed.insert(folder);
-        let binary = resource["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap_or_default();
-        if binary != format!("perennial-{folder}") {
-            let rule = format!("a function's binary is named for its folder: {name} has {binary:?}");
-            let remedy = format!("set Metadata.BuildProperties.Binary to perennial-{folder}");
-            findings.push(Finding::new(&file.path, line, rule, remedy));
-        }
     }
-    for folder in folders.iter().filter(|folder| !deployed.contains(folder.as_str())) {
+    for folder in folders.iter().filter(|folder| !deployed.contains(folder)) {
         let rule = "every folder of a function is deployed";
-        let remedy = format!("add a function with CodeUri ../functions/{folder} to {}", file.path);
+        let remedy = format!("add a function with CodeUri {} to {}", zip(folder), file.path);
         findings.push(Finding::new(&format!("functions/{folder}/Cargo.toml"), 1, rule, remedy));
     }
     findings
+}
+
+/// Where cargo-lambda puts a function's zip, as seen from `infra`.
+fn zip(folder: &str) -> String {
+    format!("../target/lambda/perennial-{folder}/bootstrap.zip")
 }
 
 /// Every detail-type that a rule of the template lets through has a recorded event.
@@ -166,18 +174,16 @@ Globals:
 Resources:
   Good:
     Type: AWS::Serverless::Function
-    Metadata: {BuildProperties: {Binary: perennial-good}}
     Properties:
-      CodeUri: ../functions/good
+      CodeUri: ../target/lambda/perennial-good/bootstrap.zip
       Events:
         One: {Type: EventBridgeRule, Properties: {Pattern: {detail-type: [Known, Unknown]}}}
   Misnamed:
     Type: AWS::Serverless::Function
-    Metadata: {BuildProperties: {Binary: misnamed}}
     Properties: {CodeUri: ../functions/misnamed}
   Lost:
     Type: AWS::Serverless::Function
-    Properties: {CodeUri: ../functions/nowhere}
+    Properties: {CodeUri: ../target/lambda/perennial-nowhere/bootstrap.zip}
   Table: {Type: "AWS::DynamoDB::Table"}
 "#;
 
@@ -195,8 +201,8 @@ Resources:
         let folders = ["good", "misnamed", "forgotten"].map(str::to_owned);
         let findings = check_functions(&template, &read(&template).unwrap(), &folders);
         let said = rules(&findings);
-        assert_eq!(findings.len(), 3, "{said}");
-        for part in ["t.yaml:17", "Lost", "functions/forgotten"] {
+        assert_eq!(findings.len(), 4, "{said}");
+        for part in ["t.yaml:16", "Lost", "functions/forgotten", "functions/misnamed/Cargo.toml"] {
             assert!(said.contains(part), "{part} in {said}");
         }
     }

@@ -11,6 +11,7 @@ pub mod files;
 pub mod lines;
 pub mod machine;
 pub mod source;
+pub mod stack;
 pub mod tokens;
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The deployment template fits the code.
 
-use perennial_house::{assert_clean, deployment, files};
+use perennial_house::{assert_clean, deployment, files, stack};
 
 #[test]
 fn every_function_is_deployed_and_every_deployed_function_exists() {
@@ -32,4 +32,18 @@ fn the_settings_that_are_read_are_those_that_are_set() {
     let settings = files::one("shared/bootstrap/src/settings.rs").unwrap();
     let host = files::one("tests/cloud/src/process.rs").unwrap();
     assert_clean(deployment::check_variables(&file, &template, &settings, &host));
+}
+
+#[test]
+fn what_no_emulator_applies_is_asked_for() {
+    let file = files::one("infra/template.yaml").unwrap();
+    let template = deployment::read(&file).unwrap();
+    let checks = [
+        stack::check_tables,
+        stack::check_functions,
+        stack::check_streams,
+        stack::check_alarms,
+        stack::check_names,
+    ];
+    assert_clean(checks.iter().flat_map(|check| check(&file, &template)).collect());
 }

@@ -1,6 +1,6 @@
 //! Functions of the template and the triggers that stand in their `Events`.
 //!
-//! Decides which binary belongs to a function (the last part of its `CodeUri`), its environment and limits, and what
+//! Decides which binary belongs to a function (from its `CodeUri`), its environment and limits, and what
 //! wakes it. A trigger of a kind this cloud cannot deliver is refused.
 
 use std::collections::BTreeMap;
@@ -85,10 +85,8 @@ pub(super) fn read(
     let place = format!("Resources.{id}.Properties");
     let properties = merged(globals, &resources[id]["Properties"]);
     let code = resolver.text(&properties["CodeUri"], &format!("{place}.CodeUri"))?;
-    let folder = code.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
-    if folder.is_empty() || folder.starts_with('.') {
-        return Err(Problem::new(format!("{place}.CodeUri"), format!("'{code}' names no folder")));
-    }
+    let folder = folder(&code)
+        .ok_or_else(|| Problem::new(format!("{place}.CodeUri"), format!("'{code}' names no folder")))?;
     let mut environment = BTreeMap::new();
     let variables = &properties["Environment"]["Variables"];
     for (name, value) in variables.as_object().into_iter().flatten() {
@@ -109,7 +107,7 @@ pub(super) fn read(
         log_group: log_group.unwrap_or_else(|| format!("/aws/lambda/{name}")),
         dead_letters: text(queue, "EventInvokeConfig.DestinationConfig")?,
         arn: format!("arn:aws:lambda:{}:{}:function:{name}", resolver.region, resolver.account),
-        folder,
+        folder: folder.to_owned(),
         name,
         memory: whole(&properties["MemorySize"], 128, &format!("{place}.MemorySize"))?,
         timeout: seconds(&properties["Timeout"], 3, &format!("{place}.Timeout"))?,
@@ -130,6 +128,17 @@ pub(super) fn read(
         trigger(id, event, declaration, resolver, &mut function, &mut rules)?;
     }
     Ok((function, rules))
+}
+
+/// The folder of a function's source: what `CodeUri` ends in, or what the zip is of that cargo-lambda made there,
+/// `…/perennial-<folder>/bootstrap.zip`.
+fn folder(code: &str) -> Option<&str> {
+    let (path, prefix) = match code.strip_suffix("/bootstrap.zip") {
+        Some(zipped) => (zipped, "perennial-"),
+        None => (code.trim_end_matches('/'), ""),
+    };
+    let folder = path.rsplit('/').next()?.strip_prefix(prefix)?;
+    (!folder.is_empty() && !folder.starts_with('.')).then_some(folder)
 }
 
 /// Adds one entry of `Events` to the function or to the rules.

@@ -3,6 +3,7 @@
 //! Decides names, keys, triggers, retries and environments from `infra/template.yaml`, so that the local cloud and a
 //! real stack cannot differ in them. What it does not understand it refuses with its place; it never guesses.
 
+mod conditions;
 mod functions;
 mod resolve;
 mod roles;
@@ -138,8 +139,8 @@ fn from_document(document: &Value, place: &Place) -> Result<Template, Problem> {
     let mut template =
         Template { tables: Vec::new(), buses: Vec::new(), functions: Vec::new(), rules: Vec::new() };
     let of_kind = |wanted: &str| {
-        let wanted = wanted.to_owned();
-        resources.iter().filter(move |(_, resource)| kind(resource) == wanted)
+        let (wanted, left_out) = (wanted.to_owned(), &resolver.left_out);
+        resources.iter().filter(move |(id, resource)| kind(resource) == wanted && !left_out.contains_key(*id))
     };
     for (id, resource) in of_kind("AWS::DynamoDB::Table") {
         template.tables.push(table(id, resource, &resolver)?);
@@ -165,34 +166,31 @@ fn from_document(document: &Value, place: &Place) -> Result<Template, Problem> {
 }
 
 fn resolver(document: &Value, resources: &Map<String, Value>, place: &Place) -> Result<Resolver, Problem> {
-    let declared = document["Parameters"].as_object().cloned().unwrap_or_default();
-    if let Some(unknown) = place.parameters.keys().find(|name| !declared.contains_key(*name)) {
-        return Err(Problem::new("Parameters", format!("there is no parameter '{unknown}' to set")));
-    }
-    let mut parameters = BTreeMap::new();
-    for (name, declaration) in &declared {
-        let value = match (place.parameters.get(name), &declaration["Default"]) {
-            (Some(value), _) => value.clone(),
-            (None, Value::String(default)) => default.clone(),
-            (None, Value::Null) => {
-                return Err(Problem::new(
-                    format!("Parameters.{name}"),
-                    format!("has no default; give a value with --parameter {name}=VALUE"),
-                ));
-            }
-            (None, other) => other.to_string(),
-        };
-        parameters.insert(name.clone(), value);
-    }
     let mut resolver = Resolver {
         region: place.region.clone(),
         account: place.account.clone(),
-        parameters,
+        parameters: parameters(&document["Parameters"], place)?,
+        conditions: BTreeMap::new(),
         resources: BTreeMap::new(),
+        left_out: BTreeMap::new(),
     };
+    resolver.conditions = conditions::decide(&document["Conditions"], &resolver)?;
     // Names may use parameters only, which is all that CloudFormation allows without a dependency.
     let mut named = BTreeMap::new();
     for (id, resource) in resources {
+        if let Some(condition) = resource["Condition"].as_str() {
+            match resolver.conditions.get(condition) {
+                Some(true) => {}
+                Some(false) => {
+                    resolver.left_out.insert(id.clone(), condition.to_owned());
+                    continue;
+                }
+                None => {
+                    let place = format!("Resources.{id}.Condition");
+                    return Err(Problem::new(place, format!("there is no condition '{condition}'")));
+                }
+            }
+        }
         let kind = kind(resource);
         let property = match kind.as_str() {
             "AWS::DynamoDB::Table" => "TableName",
@@ -209,6 +207,37 @@ fn resolver(document: &Value, resources: &Map<String, Value>, place: &Place) -> 
     }
     resolver.resources = named;
     Ok(resolver)
+}
+
+/// The values of the parameters: those given, else the defaults. Of a list they are arrays of texts.
+fn parameters(declared: &Value, place: &Place) -> Result<BTreeMap<String, Value>, Problem> {
+    let declared = declared.as_object().cloned().unwrap_or_default();
+    if let Some(unknown) = place.parameters.keys().find(|name| !declared.contains_key(*name)) {
+        return Err(Problem::new("Parameters", format!("there is no parameter '{unknown}' to set")));
+    }
+    let mut parameters = BTreeMap::new();
+    for (name, declaration) in &declared {
+        let text = match (place.parameters.get(name), &declaration["Default"]) {
+            (Some(value), _) => value.clone(),
+            (None, Value::String(default)) => default.clone(),
+            (None, Value::Null) => {
+                return Err(Problem::new(
+                    format!("Parameters.{name}"),
+                    format!("has no default; give a value with --parameter {name}=VALUE"),
+                ));
+            }
+            (None, other) => other.to_string(),
+        };
+        let kind = declaration["Type"].as_str().unwrap_or("String");
+        let is_list = kind == "CommaDelimitedList" || kind.starts_with("List<");
+        let value = match text.as_str() {
+            text if !is_list => json!(text),
+            "" => json!([]),
+            text => text.split(',').map(|entry| Value::from(entry.trim())).collect(),
+        };
+        parameters.insert(name.clone(), value);
+    }
+    Ok(parameters)
 }
 
 /// Makes the CreateTable request from what CloudFormation calls the same things nearly the same.

@@ -1,4 +1,5 @@
-//! Intrinsic functions: decides what `Ref`, `Fn::Sub`, `Fn::GetAtt` and `Fn::Join` stand for in this cloud.
+//! Intrinsic functions: decides what `Ref`, `Fn::Sub`, `Fn::GetAtt`, `Fn::Join`, `Fn::Split`, `Fn::Select` and `Fn::If`
+//! stand for in this cloud; the conditions that `Fn::If` asks for have been decided in `conditions`.
 //!
 //! Anything else is refused where it is used, never passed on unresolved.
 
@@ -21,8 +22,13 @@ pub(super) struct Resource {
 pub(super) struct Resolver {
     pub(super) region: String,
     pub(super) account: String,
-    pub(super) parameters: BTreeMap<String, String>,
+    /// A text, or of a parameter that is a list an array of texts.
+    pub(super) parameters: BTreeMap<String, Value>,
+    /// What each condition comes to.
+    pub(super) conditions: BTreeMap<String, bool>,
     pub(super) resources: BTreeMap<String, Resource>,
+    /// Resources that are not made, with the condition that does not hold.
+    pub(super) left_out: BTreeMap<String, String>,
 }
 
 impl Resolver {
@@ -44,7 +50,7 @@ impl Resolver {
                     Ok(Value::Object(resolved))
                 }
             },
-            // What stands for no value is left out of lists, too.
+            // `AWS::NoValue` leaves an entry out of a list as it does of a map.
             Value::Array(items) => items
                 .iter()
                 .enumerate()
@@ -73,10 +79,10 @@ impl Resolver {
         match name {
             "Ref" => {
                 let target = argument.as_str().ok_or_else(|| wrong("a name"))?;
-                if target == "AWS::NoValue" {
-                    Ok(Value::Null)
-                } else {
-                    self.reference(target, place).map(Value::String)
+                match (target, self.parameters.get(target)) {
+                    ("AWS::NoValue", _) => Ok(Value::Null),
+                    (_, Some(value)) => Ok(value.clone()),
+                    (_, None) => self.reference(target, place).map(Value::String),
                 }
             }
             "Fn::GetAtt" => match argument.as_array().map(Vec::as_slice) {
@@ -86,12 +92,35 @@ impl Resolver {
                 _ => Err(wrong("a resource and an attribute")),
             },
             "Fn::Join" => match argument.as_array().map(Vec::as_slice) {
-                Some([Value::String(separator), Value::Array(parts)]) => {
+                Some([Value::String(separator), parts]) => {
+                    let parts = self.list(parts, place)?;
                     let parts: Vec<String> =
                         parts.iter().map(|part| self.text(part, place)).collect::<Result<_, _>>()?;
                     Ok(Value::String(parts.join(separator)))
                 }
                 _ => Err(wrong("a separator and a list")),
+            },
+            "Fn::Split" => match argument.as_array().map(Vec::as_slice) {
+                Some([Value::String(separator), text]) => {
+                    Ok(self.text(text, place)?.split(separator.as_str()).map(Value::from).collect())
+                }
+                _ => Err(wrong("a separator and a text")),
+            },
+            "Fn::Select" => match argument.as_array().map(Vec::as_slice) {
+                Some([index, items]) => {
+                    let (index, items) = (self.text(index, place)?, self.list(items, place)?);
+                    let chosen = index.parse().ok().and_then(|index: usize| items.get(index).cloned());
+                    chosen.ok_or_else(|| wrong("an index within its list"))
+                }
+                _ => Err(wrong("an index and a list")),
+            },
+            "Fn::If" => match argument.as_array().map(Vec::as_slice) {
+                // What is not chosen is not looked at: it may name what is not made.
+                Some([Value::String(condition), then, otherwise]) => match self.conditions.get(condition) {
+                    Some(holds) => self.resolve(if *holds { then } else { otherwise }, place),
+                    None => Err(Problem::new(place, format!("there is no condition '{condition}'"))),
+                },
+                _ => Err(wrong("a condition and two values")),
             },
             "Fn::Sub" => match argument {
                 Value::String(text) => self.substitute(text, &Map::new(), place).map(Value::String),
@@ -106,9 +135,18 @@ impl Resolver {
             _ => Err(Problem::new(
                 place,
                 format!(
-                    "{name} is not known to the local cloud; use Ref, Fn::Sub, Fn::GetAtt or Fn::Join here"
+                    "{name} is not known to the local cloud; use Ref, Fn::Sub, Fn::GetAtt, Fn::Join, Fn::Split, \
+                     Fn::Select or Fn::If here"
                 ),
             )),
+        }
+    }
+
+    /// As [`Resolver::resolve`], for what must come out as a list.
+    fn list(&self, value: &Value, place: &str) -> Result<Vec<Value>, Problem> {
+        match self.resolve(value, place)? {
+            Value::Array(items) => Ok(items),
+            other => Err(Problem::new(place, format!("must be a list, not {other}"))),
         }
     }
 
@@ -144,8 +182,15 @@ impl Resolver {
             "AWS::StackName" => return Ok("local".to_owned()),
             _ => {}
         }
-        if let Some(value) = self.parameters.get(name) {
-            return Ok(value.clone());
+        match self.parameters.get(name) {
+            Some(Value::String(value)) => return Ok(value.clone()),
+            Some(other) => {
+                return Err(Problem::new(
+                    place,
+                    format!("'{name}' is a list ({other}); join it with Fn::Join"),
+                ));
+            }
+            None => {}
         }
         let resource = self.resource(name, place)?;
         Ok(match resource.kind.as_str() {
@@ -180,13 +225,21 @@ impl Resolver {
 
     fn resource(&self, name: &str, place: &str) -> Result<&Resource, Problem> {
         self.resources.get(name).ok_or_else(|| {
-            Problem::new(place, format!("'{name}' is neither a parameter nor a resource of this template"))
+            let what = match self.left_out.get(name) {
+                Some(condition) => {
+                    format!("'{name}' is not made, as its condition {condition} does not hold; use Fn::If")
+                }
+                None => format!("'{name}' is neither a parameter nor a resource of this template"),
+            };
+            Problem::new(place, what)
         })
     }
 }
 
+/// Whether a map of this one key is an intrinsic function. (`Condition` is one only in `Conditions`; elsewhere it is a
+/// key like any other, such as that of a policy's statement.)
 fn is_intrinsic(name: &str) -> bool {
-    name == "Ref" || name == "Condition" || name.starts_with("Fn::")
+    name == "Ref" || name.starts_with("Fn::")
 }
 
 #[cfg(test)]
@@ -199,7 +252,13 @@ mod tests {
         Resolver {
             region: "eu-west-1".to_owned(),
             account: "111122223333".to_owned(),
-            parameters: BTreeMap::from([("Deployment".to_owned(), "pets".to_owned())]),
+            parameters: BTreeMap::from([
+                ("Deployment".to_owned(), json!("pets")),
+                ("Roles".to_owned(), json!(["a", "b"])),
+                ("Keys".to_owned(), json!([])),
+            ]),
+            conditions: BTreeMap::from([("Yes".to_owned(), true), ("No".to_owned(), false)]),
+            left_out: BTreeMap::from([("Mail".to_owned(), "No".to_owned())]),
             resources: BTreeMap::from([(
                 "T".to_owned(),
                 Resource { kind: "AWS::DynamoDB::Table".to_owned(), name: "pets-config".to_owned() },
@@ -226,11 +285,56 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_split_joined_and_chosen_from() {
+        let value = json!({
+            "roles": {"Ref": "Roles"}, "none": {"Ref": "Keys"},
+            "joined": {"Fn::Join": ["+", {"Ref": "Roles"}]}, "empty": {"Fn::Join": ["", {"Ref": "Keys"}]},
+            "split": {"Fn::Split": ["-", "x-y"]},
+            "second": {"Fn::Select": [1, {"Fn::Split": ["-", {"Ref": "T"}]}]},
+        });
+        assert_eq!(
+            resolver().resolve(&value, "p").unwrap(),
+            json!({
+                "roles": ["a", "b"], "none": [], "joined": "a+b", "empty": "", "split": ["x", "y"],
+                "second": "config",
+            })
+        );
+        for wrong in [
+            json!({"Fn::Select": [2, {"Ref": "Roles"}]}),
+            json!({"Fn::Join": ["", {"Ref": "Deployment"}]}),
+            json!({"Fn::Sub": "${Roles}"}),
+        ] {
+            let problem = resolver().resolve(&wrong, "P").unwrap_err().to_string();
+            assert!(problem.starts_with("P: "), "{problem}");
+        }
+    }
+
+    #[test]
+    fn conditions_choose_and_what_is_not_chosen_is_not_looked_at() {
+        let none = json!({"Ref": "AWS::NoValue"});
+        let value = json!({
+            "statements": [
+                {"Fn::If": ["Yes", {"Sid": "Pass", "Resource": {"Ref": "Roles"}}, none]},
+                {"Fn::If": ["No", {"Sid": "Grant", "Resource": {"Ref": "Mail"}}, none]},
+            ],
+            "gone": {"Fn::If": ["No", 1, none]},
+        });
+        assert_eq!(
+            resolver().resolve(&value, "p").unwrap(),
+            json!({"statements": [{"Sid": "Pass", "Resource": ["a", "b"]}]})
+        );
+        let problem = resolver().resolve(&json!({"Ref": "Mail"}), "P").unwrap_err().to_string();
+        assert!(problem.contains("condition No does not hold"), "{problem}");
+        let problem = resolver().resolve(&json!({"Fn::If": ["Maybe", 1, 2]}), "P").unwrap_err().to_string();
+        assert!(problem.contains("no condition 'Maybe'"), "{problem}");
+    }
+
+    #[test]
     fn unknown_names_and_functions_are_named_with_their_place() {
         let problem =
             resolver().resolve(&json!({"a": {"Ref": "Nope"}}), "Resources.X").unwrap_err().to_string();
         assert!(problem.contains("Resources.X.a") && problem.contains("Nope"), "{problem}");
-        let problem = resolver().resolve(&json!({"Fn::If": ["c", 1, 2]}), "P").unwrap_err().to_string();
-        assert!(problem.contains("Fn::If"), "{problem}");
+        let problem = resolver().resolve(&json!({"Fn::Cidr": ["c", 1, 2]}), "P").unwrap_err().to_string();
+        assert!(problem.contains("Fn::Cidr"), "{problem}");
     }
 }

@@ -98,6 +98,58 @@ fn a_deployment_of_another_name_is_named_throughout() {
 }
 
 #[test]
+fn a_function_is_known_by_its_folder_or_by_the_zip_made_of_it() {
+    let folder = |code: &str| {
+        let text = format!(
+            "Resources: {{F: {{Type: 'AWS::Serverless::Function', Properties: {{CodeUri: '{code}'}}}}}}"
+        );
+        Template::read(&text, &place()).map(|template| template.functions[0].folder.clone())
+    };
+    for code in
+        ["../functions/reading", "functions/reading/", "../target/lambda/perennial-reading/bootstrap.zip"]
+    {
+        assert_eq!(folder(code).unwrap(), "reading", "{code}");
+    }
+    for code in ["..", "./", "../target/lambda/reading/bootstrap.zip", "perennial-/bootstrap.zip"] {
+        let problem = folder(code).unwrap_err();
+        assert!(problem.contains("Resources.F.Properties.CodeUri"), "{problem}");
+    }
+}
+
+#[test]
+fn a_resource_whose_condition_does_not_hold_is_not_made() {
+    let text = "
+Parameters:
+  Names: {Type: CommaDelimitedList, Default: ''}
+  Audited: {Type: Number, Default: 0}
+Conditions:
+  Named: !Not [!Equals [!Join ['', !Ref Names], '']]
+  IsAudited: !Equals [!Ref Audited, 1]
+Resources:
+  Extra: {Type: 'AWS::Events::EventBus', Condition: Named, Properties: {Name: !Select [0, !Ref Names]}}
+  Audit: {Type: 'AWS::Events::EventBus', Condition: IsAudited}
+  F:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/f
+      Environment: {Variables: {BUS: !If [Named, !Ref Extra, default]}}
+";
+    let made = |parameters: &[(&str, &str)]| {
+        let parameters =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let template = Template::read(text, &Place { parameters, ..place() }).unwrap();
+        (template.buses, template.functions[0].environment["BUS"].clone())
+    };
+    assert_eq!(made(&[]), (vec![], "default".to_owned()));
+    assert_eq!(made(&[("Names", "one, two")]), (vec!["one".to_owned()], "one".to_owned()));
+    assert_eq!(made(&[("Audited", "1")]), (vec!["Audit".to_owned()], "default".to_owned()));
+
+    let unknown = "Resources: {B: {Type: 'AWS::Events::EventBus', Condition: Never}}";
+    let problem = Template::read(unknown, &place()).unwrap_err();
+    assert!(problem.contains("Resources.B.Condition") && problem.contains("Never"), "{problem}");
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_with_its_place() {
     let cases = [
         ("Parameters: {}", "Resources"),
