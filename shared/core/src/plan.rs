@@ -329,10 +329,13 @@ impl<'a> Draft<'a> {
         Some(Then::Wait(Wait { why, poll }))
     }
 
-    /// Takes a step, unless a pause stands in the way.
+    /// Takes a step, unless a pause stands in the way, or the step is for the tick.
     pub(crate) fn act(&mut self, step: Step) -> Then {
         match self.paused() {
             Some(wait) => wait,
+            None if step.is_for_the_tick() && !self.scope.tick => {
+                self.wait(limits::NEXT_TICK, format!("the tick, which alone may {}", step.name()))
+            }
             None => Then::Act(Box::new(step)),
         }
     }

@@ -135,6 +135,20 @@ impl Step {
             Self::Delete(Superseded::Snapshot(_) | Superseded::DataSnapshot(_)) => "delete-snapshot",
         }
     }
+
+    /// Whether it deletes something, or says of something whose it is. Only the tick's function has the rights, so that
+    /// none of those that an event wakes can delete anything.
+    pub fn is_for_the_tick(&self) -> bool {
+        matches!(
+            self,
+            Self::Adopt { .. }
+                | Self::Delete(_)
+                | Self::FreeAddress { .. }
+                | Self::HandOver(_)
+                | Self::Prune(_)
+                | Self::Purge(_)
+        )
+    }
 }
 
 /// An instance to be terminated, with what must outlive it.

@@ -139,9 +139,7 @@ impl State {
         let Request { operation, body, .. } = request;
         let asks = match request.service {
             Service::Ec2 => iam::asks_of_ec2(&self.cloud, operation, body),
-            Service::Dynamodb => {
-                iam::asks_of_dynamodb(&self.identity, &self.partition_keys, operation, body)
-            }
+            Service::Dynamodb => iam::asks_of_dynamodb(&self.identity, &self.partition_keys, operation, body),
             Service::Events => iam::asks_of_events(&self.identity, operation, body),
         };
         self.rights.judge(function, &asks)

@@ -316,9 +316,8 @@ fn binaries(functions: &Functions, template: &Template) -> Result<Vec<(String, P
 
 /// The rights of the template's functions, with the record of those they use.
 fn rights(record: Option<&Path>, template: &Template) -> Result<Rights, StartError> {
-    let open = |path: &Path| {
-        Record::open(path).map_err(|error| StartError::Rights { path: path.to_owned(), error })
-    };
+    let open =
+        |path: &Path| Record::open(path).map_err(|error| StartError::Rights { path: path.to_owned(), error });
     let roles = template.functions.iter().filter_map(|it| Some((it.folder.clone(), it.role.clone()?)));
     Ok(Rights::new(roles.collect(), record.map(open).transpose()?))
 }

@@ -3,7 +3,7 @@
 //! Decides how many clouds run side by side, and how long is too long. Reads are made over the wire, never from the
 //! inside of a function.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,12 @@ use crate::{Guest, binaries};
 static CLOUDS: Semaphore = Semaphore::const_new(3);
 /// Real time after which a wait has failed. Generous, since nothing is decided by how long something takes.
 const TOO_LONG: Duration = Duration::from_secs(90);
+/// What the deployment of the tests is told of: a role that its nodes' instances may have, and a key of their volumes.
+/// `make rights` names the same.
+const RIGHTS: [(&str, &str); 2] = [
+    ("InstanceRoleArns", "arn:aws:iam::123456789012:role/database"),
+    ("KmsKeyArns", "arn:aws:kms:us-east-1:123456789012:key/0e0e0e0e-1111-2222-3333-444444444444"),
+];
 /// Real time between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -68,6 +74,17 @@ fn of_backups(group: &str) -> [(&'static str, &str); 5] {
     ]
 }
 
+/// A test that passed must not have passed for want of rights, nor in spite of it.
+impl Drop for Account {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let (_, rights) = self.server.control("GET", "rights", &Value::Null);
+        assert_eq!(rights["denied"], json!([]), "calls that the template's policies do not allow");
+    }
+}
+
 impl Account {
     /// Starts a cloud with all functions.
     ///
@@ -98,6 +115,8 @@ impl Account {
         options.speed = speed;
         options.output = FunctionOutput::File(log.clone());
         options.functions = functions;
+        options.parameters = BTreeMap::from(RIGHTS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        options.rights = std::env::var_os("PERENNIAL_RIGHTS").map(PathBuf::from);
         let server = match Server::start(options).await {
             Ok(server) => Arc::new(server),
             Err(error @ StartError::Function { .. }) => panic!("{}", binaries::missing(&error.to_string())),

@@ -8,7 +8,7 @@ use crate::files::File;
 /// The most lines a file may have.
 pub const FILE_MOST: usize = 600;
 /// The most lines of the deployment: CloudFormation reads one file, which cannot be split.
-pub const DEPLOYMENT_MOST: usize = 1200;
+pub const DEPLOYMENT_MOST: usize = 1500;
 /// The most lines the `main.rs` of a function may have: it only wires.
 pub const MAIN_MOST: usize = 60;
 

@@ -295,13 +295,10 @@ fn succeed(draft: &mut Draft<'_>, at: usize, next: VolumeId) {
     }
 }
 
-/// The step that tags a volume which was attached by hand; `None` if there is none. Only the tick has the right.
+/// The step that tags a volume which was attached by hand; `None` if there is none.
 pub(super) fn adopt(draft: &mut Draft<'_>) -> Option<Then> {
     let is_there = |it: &&DataVolume| it.untagged && it.missing_since.is_none();
     let volume = draft.record.data.iter().find(is_there)?.volume_id.clone();
-    if !draft.scope.tick {
-        return Some(draft.wait(limits::NEXT_TICK, format!("the tick that tags {volume}")));
-    }
     let (names, record) = (draft.names(), &draft.record);
     let mut tags = names.tags(&Tags::new(), record.cycle, Purpose::Adopted, volume.as_str());
     // Its name is the operator's.

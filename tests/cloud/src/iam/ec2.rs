@@ -84,9 +84,9 @@ impl<'a> Call<'a> {
     pub(super) fn on(&self, id: &str) -> Ask {
         let (kind, tags) = found(self.cloud, id);
         let ask = self.ask(self.arn(kind, id));
-        tags.into_iter().flatten().fold(ask, |ask, (key, value)| {
-            ask.with(format!("aws:ResourceTag/{key}"), vec![value.clone()])
-        })
+        tags.into_iter()
+            .flatten()
+            .fold(ask, |ask, (key, value)| ask.with(format!("aws:ResourceTag/{key}"), vec![value.clone()]))
     }
 
     /// The call's action on the resources that these parameters name, where they are given.
@@ -144,9 +144,7 @@ impl<'a> Call<'a> {
 /// An ask with the tags of the request.
 fn requested(ask: Ask, tags: &Tags) -> Ask {
     let ask = ask.with("aws:TagKeys", tags.keys().cloned().collect());
-    tags.iter().fold(ask, |ask, (key, value)| {
-        ask.with(format!("aws:RequestTag/{key}"), vec![value.clone()])
-    })
+    tags.iter().fold(ask, |ask, (key, value)| ask.with(format!("aws:RequestTag/{key}"), vec![value.clone()]))
 }
 
 /// What an id names, as ARNs say it, and its tags if it exists.

@@ -149,9 +149,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused_with_its_place() {
-        let refused = |statement: Value| {
-            Statement::read_all("P", &json!({"Statement": [statement]})).unwrap_err()
-        };
+        let refused =
+            |statement: Value| Statement::read_all("P", &json!({"Statement": [statement]})).unwrap_err();
         let good = json!({"Sid": "S", "Effect": "Allow", "Action": "a:B", "Resource": "*"});
         let with = |name: &str, value: Value| {
             let mut statement = good.clone();

@@ -94,8 +94,19 @@ fn attributes(part: &Value) -> Vec<String> {
 /// The attribute that a word of an expression names; `None` for values, functions and keywords.
 fn name_of(part: &Value, word: &str) -> Option<String> {
     const WORDS: [&str; 13] = [
-        "AND", "OR", "NOT", "SET", "REMOVE", "ADD", "DELETE", "attribute_exists", "attribute_not_exists",
-        "attribute_type", "begins_with", "if_not_exists", "size",
+        "AND",
+        "OR",
+        "NOT",
+        "SET",
+        "REMOVE",
+        "ADD",
+        "DELETE",
+        "attribute_exists",
+        "attribute_not_exists",
+        "attribute_type",
+        "begins_with",
+        "if_not_exists",
+        "size",
     ];
     let first = word.split('.').next().filter(|first| !first.is_empty())?;
     if first.starts_with(':') || WORDS.contains(&first) {
@@ -126,10 +137,8 @@ pub(crate) fn asks_of_events(identity: &Identity, operation: &str, body: &str) -
 
 /// What Lambda asks for to write a function's log.
 pub(crate) fn asks_of_logs(identity: &Identity, group: &str) -> Vec<Ask> {
-    let stream = format!(
-        "arn:aws:logs:{}:{}:log-group:{group}:log-stream:local",
-        identity.region, identity.account
-    );
+    let stream =
+        format!("arn:aws:logs:{}:{}:log-group:{group}:log-stream:local", identity.region, identity.account);
     ["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| Ask::new(action, stream.as_str())).into()
 }
 

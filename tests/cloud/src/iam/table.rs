@@ -36,11 +36,8 @@ fn statements(
     account: &str,
     parameters: &BTreeMap<String, String>,
 ) -> Result<Statements, TemplateError> {
-    let place = Place {
-        region: region.to_owned(),
-        account: account.to_owned(),
-        parameters: parameters.clone(),
-    };
+    let place =
+        Place { region: region.to_owned(), account: account.to_owned(), parameters: parameters.clone() };
     let mut statements = Statements::new();
     for function in Template::load(template, &place)?.functions {
         for statement in function.role.into_iter().flat_map(|role| role.statements) {
@@ -90,12 +87,15 @@ pub fn rights_table(template: &Path, parameters: &BTreeMap<String, String>) -> R
             last = policy;
         }
         let effect = if statement.allows { "" } else { " (deny)" };
-        let lines = |items: &[String]| {
-            items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join("<br>")
-        };
+        let lines =
+            |items: &[String]| items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join("<br>");
         let conditions: Vec<String> = statement.conditions.iter().map(sentence).collect();
-        let cells =
-            [format!("{sid}{effect}"), lines(&statement.actions), lines(&statement.resources), conditions.join("<br>")];
+        let cells = [
+            format!("{sid}{effect}"),
+            lines(&statement.actions),
+            lines(&statement.resources),
+            conditions.join("<br>"),
+        ];
         row(&mut out, &cells);
     }
     Ok(out)

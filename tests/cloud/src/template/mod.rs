@@ -195,6 +195,7 @@ fn resolver(document: &Value, resources: &Map<String, Value>, place: &Place) -> 
         let property = match kind.as_str() {
             "AWS::DynamoDB::Table" => "TableName",
             "AWS::Events::EventBus" | "AWS::Events::Rule" => "Name",
+            "AWS::Logs::LogGroup" => "LogGroupName",
             "AWS::SQS::Queue" => "QueueName",
             "AWS::Serverless::Function" => "FunctionName",
             _ => "",

@@ -27,13 +27,15 @@ pub(super) fn read(
     let place = format!("Resources.{id}.Properties");
     let properties = &resource["Properties"];
     let mut statements = Vec::new();
-    for (at, named) in properties["ManagedPolicyArns"].as_array().into_iter().flatten().enumerate() {
-        let place = format!("{place}.ManagedPolicyArns[{at}]");
-        let Some(policy) = named["Ref"].as_str() else {
-            return Err(Problem::new(place, format!("must be !Ref of a policy of this template, not {named}")));
-        };
+    let named = resolver.resolve(&properties["ManagedPolicyArns"], &format!("{place}.ManagedPolicyArns"))?;
+    for named in named.as_array().into_iter().flatten() {
+        // A policy of this template stands for its logical id here.
+        let policy = named.as_str().unwrap_or_default();
         let resource = resources.get(policy).filter(|it| kind(it) == "AWS::IAM::ManagedPolicy");
-        let resource = resource.ok_or_else(|| Problem::new(place, format!("there is no policy '{policy}'")))?;
+        let resource = resource.ok_or_else(|| {
+            let what = format!("'{policy}' is no policy of this template: write its statements out");
+            Problem::new(format!("{place}.ManagedPolicyArns"), what)
+        })?;
         let place = format!("Resources.{policy}.Properties.PolicyDocument");
         statements.extend(document(policy, &resource["Properties"]["PolicyDocument"], &place, resolver)?);
     }

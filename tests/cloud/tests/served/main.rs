@@ -1,6 +1,8 @@
 //! The local cloud as its callers see it: over HTTP on its one port, several clouds at once.
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod delivery;
 #[cfg(test)]
 mod processes;
