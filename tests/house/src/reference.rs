@@ -126,7 +126,7 @@ fn grouped(number: &str) -> String {
     let digits = number.len();
     let mut out = String::new();
     for (n, digit) in number.chars().enumerate() {
-        if n > 0 && (digits - n) % 3 == 0 {
+        if n > 0 && (digits - n).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
