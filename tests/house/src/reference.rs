@@ -134,6 +134,55 @@ fn grouped(number: &str) -> String {
     out
 }
 
+/// Every item that a document shows as JSON of DynamoDB is one that would be accepted, as far as AWS need not be asked.
+pub fn check_examples(document: &File) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (item, line) in examples(&document.text) {
+        let id = item["id"].as_str().unwrap_or_default();
+        let problems = match id.split('#').next() {
+            Some("node") => config::parse(&item).problems,
+            Some("group") => config::parse_group(&item).0.problems,
+            _ => (KINDS[2].read)(&item),
+        };
+        findings.extend(problems.into_iter().map(|problem| {
+            let rule = format!("every item shown is accepted: in {id} {} is not", problem.path);
+            Finding::new(&document.path, line, rule, problem.remedy)
+        }));
+    }
+    findings
+}
+
+/// The items shown in blocks of JSON, with the lines of these.
+fn examples(text: &str) -> Vec<(Value, usize)> {
+    let mut found = Vec::new();
+    let mut block: Option<(String, usize)> = None;
+    for (n, line) in text.lines().enumerate() {
+        match (&mut block, line.trim()) {
+            (None, "```json") => block = Some((String::new(), n + 1)),
+            (Some((shown, at)), "```") => {
+                let item: Option<Value> = serde_json::from_str(shown).ok();
+                let is_item = |item: &Value| item["id"]["S"].is_string();
+                found.extend(item.filter(is_item).map(|item| (plain(&json!({"M": item})), *at)));
+                block = None;
+            }
+            (Some((shown, _)), _) => *shown += line,
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+/// A value of DynamoDB as the readers take it.
+fn plain(value: &Value) -> Value {
+    let Some((kind, value)) = value.as_object().and_then(|map| map.iter().next()) else { return Value::Null };
+    match (kind.as_str(), value) {
+        ("M", Value::Object(map)) => map.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
+        ("L", Value::Array(list)) => list.iter().map(plain).collect(),
+        ("N", Value::String(number)) => serde_json::from_str(number).unwrap_or(Value::Null),
+        (_, value) => value.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +241,21 @@ mod tests {
         let wrong = rules(doc("", &(row("recycle", "0 to 7") + &row("launch.typo", ""))));
         assert_eq!(wrong.len(), 2, "{wrong:?}");
         assert!(wrong[0].contains("0 to 1,000,000") && wrong[1].contains("launch.typo is none"));
+    }
+
+    #[test]
+    fn an_item_shown_that_would_be_refused_is_found() {
+        let shown = |item: &str| {
+            let text = format!("# Top\n```json\n{item}\n```\n");
+            check_examples(&File { path: "C.md".into(), text })
+        };
+        let launch = r#""launch": {"M": {"template": {"M": {"name": {"S": "base"}}}}}"#;
+        assert_eq!(shown(&format!(r#"{{"id": {{"S": "node#a"}}, {launch}, "recycle": {{"N": "2"}}}}"#)), []);
+        assert_eq!(shown(r#"{"id": {"S": "settings"}, "suspend": {"BOOL": true}}"#), []);
+        assert_eq!(shown(r#"{"Version": "2012-10-17"}"#), []);
+        let bad = shown(&format!(r#"{{"id": {{"S": "group#a"}}, {launch}, "capcity": {{"N": "2"}}}}"#));
+        assert_eq!(bad.iter().map(|it| it.line).collect::<Vec<_>>(), [2]);
+        assert!(bad[0].rule.contains("in group#a capcity is not"), "{bad:?}");
+        assert_eq!(shown(r#"{"id": {"S": "node#a"}, "tags": {"L": [{"S": "x"}]}}"#).len(), 2);
     }
 }

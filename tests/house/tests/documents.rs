@@ -47,3 +47,8 @@ fn the_reference_has_every_attribute_with_its_range() {
     let document = files::one("docs/CONFIG.md").unwrap();
     assert_clean(reference::check(&document));
 }
+
+#[test]
+fn every_item_shown_would_be_accepted() {
+    assert_clean(markdown().unwrap().iter().flat_map(reference::check_examples).collect());
+}
