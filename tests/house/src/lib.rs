@@ -10,6 +10,7 @@ pub mod documents;
 pub mod files;
 pub mod lines;
 pub mod machine;
+pub mod reference;
 pub mod source;
 pub mod stack;
 pub mod tokens;

@@ -1,6 +1,6 @@
 //! The documents say what is so.
 
-use perennial_house::{assert_clean, codes, documents, files, machine};
+use perennial_house::{assert_clean, codes, documents, files, machine, reference};
 
 fn markdown() -> std::io::Result<Vec<files::File>> {
     Ok(files::all()?.into_iter().filter(|file| file.is(".md")).collect())
@@ -40,4 +40,15 @@ fn every_code_of_blocked_is_explained() {
 fn the_documented_attributes_are_those_that_are_read() {
     let document = files::one("docs/CONFIG.md").unwrap();
     assert_clean(documents::check_attributes(&document));
+}
+
+#[test]
+fn the_reference_has_every_attribute_with_its_range() {
+    let document = files::one("docs/CONFIG.md").unwrap();
+    assert_clean(reference::check(&document));
+}
+
+#[test]
+fn every_item_shown_would_be_accepted() {
+    assert_clean(markdown().unwrap().iter().flat_map(reference::check_examples).collect());
 }
