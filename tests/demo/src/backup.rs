@@ -117,13 +117,14 @@ async fn end(story: &mut Stage<'_, Group>, id: &str) -> Result<(), Broken> {
     story
         .until("its retention is set to an hour, in one line of PartiQL", |seen| seen.look.is_in_force())
         .await?;
-    story.scene.evidence.deleted = Some(story.access.now()?);
     story.access.delete_config(id).await?;
+    // Until the absence is confirmed the group goes on, and so does the rotation of its backups.
     story
         .until("the group is deleted: its members go, its backups stay for an hour", |seen| {
-            seen.left().instances.is_empty()
+            seen.removed_at().is_some() && seen.left().instances.is_empty()
         })
         .await?;
+    story.scene.evidence.deleted = story.seen.as_ref().and_then(Observed::removed_at);
     story
         .until("the hour passes; then every image and snapshot goes", |seen| {
             let is_over = seen.look.group.as_ref().is_none_or(|group| group.backups.is_none());

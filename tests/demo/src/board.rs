@@ -144,7 +144,9 @@ impl Table {
 /// A table with its headings.
 fn drawn(table: &Table) -> Vec<String> {
     let headings: Vec<String> = table.headings.iter().map(|&heading| heading.to_owned()).collect();
-    columns(&std::iter::once(headings).chain(table.rows.iter().map(|row| row.cells.clone())).collect::<Vec<_>>())
+    columns(
+        &std::iter::once(headings).chain(table.rows.iter().map(|row| row.cells.clone())).collect::<Vec<_>>(),
+    )
 }
 
 #[cfg(test)]
@@ -172,7 +174,10 @@ mod tests {
             at: 61,
             stage: "they come back".to_owned(),
             wants: "ring: capacity 1".to_owned(),
-            tables: vec![Table { headings, rows: vec![row("ring-1", "running 2"), row("ring-12", "paused")] }],
+            tables: vec![Table {
+                headings,
+                rows: vec![row("ring-1", "running 2"), row("ring-12", "paused")],
+            }],
             told: vec!["too short".to_owned()],
         }
     }

@@ -263,6 +263,9 @@ mod tests {
     fn an_unknown_act_is_refused_with_the_known_ones() {
         let refusal = Cli::try_parse_from(["perennial-demo", "--act", "pause"]).unwrap_err();
         assert_eq!(refusal.exit_code(), 2);
-        assert!(refusal.to_string().contains("possible values: interruption, database, ring, backup"), "{refusal}");
+        assert!(
+            refusal.to_string().contains("possible values: interruption, database, ring, backup"),
+            "{refusal}"
+        );
     }
 }

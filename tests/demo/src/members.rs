@@ -131,8 +131,9 @@ impl Member {
         let settled = self.runs() || self.is_paused() || self.is_gone();
         let (what, writes) = told;
         let count = format!("{what}: {}", grouped(writes));
-        let guest = Fact::new(if writing { "writes" } else { "" }, format!("the guest begins to write; {count}"))
-            .ending(format!("the guest cannot write any more; {count}"));
+        let guest =
+            Fact::new(if writing { "writes" } else { "" }, format!("the guest begins to write; {count}"))
+                .ending(format!("the guest cannot write any more; {count}"));
         let blocked = self.blocked.as_deref().unwrap_or_default();
         let block = Fact::new(blocked, format!("blocked: {blocked}")).ending("blocked no more");
         let phase = Fact::new(&stands, format!("{stands}: {}", self.reason));

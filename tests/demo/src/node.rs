@@ -103,7 +103,9 @@ pub(crate) async fn interruption(story: &mut Story<'_>) -> Result<(), Broken> {
     story.scene.returned(story.access, after)?;
     let old = story.scene.evidence.before.root.clone();
     let keep = story.scene.evidence.keep;
-    story.until("the node runs again; what it no longer needs is removed", |seen| tidy(seen, &old, keep)).await?;
+    story
+        .until("the node runs again; what it no longer needs is removed", |seen| tidy(seen, &old, keep))
+        .await?;
     let events = story.access.control("GET", "events", &Value::Null)?;
     if let Some(seen) = &story.seen {
         let kinds = kinds(&events, story.scene.example.name());
@@ -226,7 +228,13 @@ impl Node {
             let there = after.data.get(device).cloned().unwrap_or_default();
             let found = if there.is_empty() { Default::default() } else { access.contents(&there)? };
             let acknowledged = written(volume);
-            e.data.push(DataVolume { device: device.clone(), volume: volume.clone(), acknowledged, there, found });
+            e.data.push(DataVolume {
+                device: device.clone(),
+                volume: volume.clone(),
+                acknowledged,
+                there,
+                found,
+            });
         }
         e.after = after;
         (self.writes, self.moments.attached) = (true, !e.data.is_empty());
@@ -301,7 +309,8 @@ fn runs(seen: &Observed, cycle: u32) -> bool {
 /// notice.
 fn enough_points(seen: &Observed) -> bool {
     let volumes = seen.record.as_ref().map_or(0, |record| 1 + record.data.len());
-    let whole = seen.points().into_iter().filter(|point| point.is_complete() && point.snapshots.len() == volumes);
+    let whole =
+        seen.points().into_iter().filter(|point| point.is_complete() && point.snapshots.len() == volumes);
     whole.count() >= POINTS && seen.recovery_snapshots().all(|snapshot| snapshot.is_settled(seen.now))
 }
 

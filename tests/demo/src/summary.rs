@@ -126,7 +126,8 @@ mod tests {
         );
         let attached = downtime(&Moments { attached: true, ..moments }, &Settings::default(), 20.0);
         assert!(
-            attached[1].contains("EC2 takes 31 s (release 3, final snapshot 5, image 8, launch 12, attach 3)")
+            attached[1]
+                .contains("EC2 takes 31 s (release 3, final snapshot 5, image 8, launch 12, attach 3)")
         );
     }
 

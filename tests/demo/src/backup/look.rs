@@ -81,6 +81,11 @@ impl Observed {
         Some(backups.effective.as_ref()?.to_string())
     }
 
+    /// Since when the group counts as deleted, by its record: from here on its retention runs.
+    pub(super) fn removed_at(&self) -> Option<Timestamp> {
+        self.look.group.as_ref()?.removed_at
+    }
+
     /// Everything of the deployment that EC2 shows, whosever.
     pub(super) fn left(&self) -> Left {
         Left {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::look::Backup;
 use super::RETENTION_HOURS;
+use super::look::Backup;
 use crate::access::Contents;
 use crate::members::Member;
 use crate::proof::{Proof, listed, told_of_each};
@@ -87,7 +87,7 @@ pub(super) struct Evidence {
     pub(super) noticed: Option<Timestamp>,
     /// When both ran again.
     pub(super) returned: Option<Timestamp>,
-    /// When the group was deleted.
+    /// Since when the group counted as deleted.
     pub(super) deleted: Option<Timestamp>,
     /// What was left in the end.
     pub(super) left: Option<Left>,

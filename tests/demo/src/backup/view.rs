@@ -51,8 +51,8 @@ fn wants(group: &str, item: &Value) -> String {
 
 fn member(member: &Member, guests: &Guests, on_disk: u64) -> Row {
     let writing = guests.of(&member.name).writing;
-    let on_disk = if member.live.is_empty() { 0 } else { on_disk };
-    let cells = vec![or_dash(&member.image), writes(on_disk, writing), or_dash(&member.instance)];
+    let there = if member.live.is_empty() { 0 } else { on_disk };
+    let cells = vec![or_dash(&member.image), writes(there, writing), or_dash(&member.instance)];
     let from = if member.image.is_empty() { String::new() } else { format!(" from {}", member.image) };
     let instance = Fact::new(&member.instance, format!("{}{from}", member.instance));
     member.row(cells, vec![instance], (writing, ("on its disk", on_disk)))
@@ -60,13 +60,8 @@ fn member(member: &Member, guests: &Guests, on_disk: u64) -> Row {
 
 fn backup(it: &Backup, taken: &str, effective: bool) -> Row {
     let effect = if effective { "members start from it" } else { "" };
-    let cells = vec![
-        it.image.clone(),
-        it.state.clone(),
-        or_dash(taken),
-        or_dash(&it.source),
-        effect.to_owned(),
-    ];
+    let cells =
+        vec![it.image.clone(), it.state.clone(), or_dash(taken), or_dash(&it.source), effect.to_owned()];
     Row {
         name: it.image.clone(),
         label: "backup".to_owned(),

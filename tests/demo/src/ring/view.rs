@@ -59,8 +59,11 @@ mod tests {
     use super::*;
 
     fn member() -> Member {
-        let interface =
-            Interface { id: "eni-1".to_owned(), address: "10.0.1.21".to_owned(), status: "in-use".to_owned() };
+        let interface = Interface {
+            id: "eni-1".to_owned(),
+            address: "10.0.1.21".to_owned(),
+            status: "in-use".to_owned(),
+        };
         Member {
             name: "ring-1".to_owned(),
             phase: Some(Phase::Running),
