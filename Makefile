@@ -31,7 +31,7 @@ help: ## Lists the tasks.
 # and the EC2 SDK is built once more, which takes minutes.
 BUILD_BINS = $(CARGO) build --workspace --bins
 
-demo: ## Shows one interruption survived, in the terminal (ACT=ring: of a group, all at once; ACT=backup: from image backups).
+demo: ## Shows one interruption survived, in the terminal (ACT=database: with data volumes; ring: of a group; backup: from image backups).
 	$(BUILD_BINS)
 	$(TARGET)/debug/perennial-demo --functions $(TARGET)/debug $(if $(ACT),--act $(ACT))
 

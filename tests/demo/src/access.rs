@@ -16,7 +16,7 @@ use perennial_core::journal::Entry;
 use perennial_core::names::TAG_DEPLOYMENT;
 use perennial_core::record::{Record, Stored};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
 
 use crate::ec2;
@@ -164,6 +164,13 @@ impl Access {
         self.dynamodb("DeleteItem", &body).await.map(drop)
     }
 
+    /// Executes a PartiQL statement, as `aws dynamodb execute-statement` does; answers the items that it read.
+    pub(crate) async fn statement(&self, statement: &str) -> Reply<Vec<Value>> {
+        let answer = self.dynamodb("ExecuteStatement", &json!({"Statement": statement})).await?;
+        let items = answer["Items"].as_array().cloned().unwrap_or_default();
+        Ok(items.iter().map(|item| plain(&json!({"M": item}))).collect())
+    }
+
     /// The verdict on a config item, once there is one.
     pub(crate) async fn config_status(&self, id: &str) -> Reply<Option<Value>> {
         let item = self.config_item(id).await?;
@@ -262,6 +269,38 @@ impl Access {
         self.ec2("AllocateAddress", &[("Domain", "vpc")]).await
     }
 
+    /// Makes a launch template as the one made with the cloud, with one more volume, as an operator does.
+    pub(crate) async fn create_template(&self, name: &str, device: &str, size_gib: &str) -> Reply<()> {
+        let defaults = self.defaults();
+        let parameters = [
+            ("LaunchTemplateName", name),
+            ("LaunchTemplateData.ImageId", &defaults.image_id),
+            ("LaunchTemplateData.SecurityGroupId.1", &defaults.security_group_id),
+            ("LaunchTemplateData.BlockDeviceMapping.1.DeviceName", device),
+            ("LaunchTemplateData.BlockDeviceMapping.1.Ebs.VolumeSize", size_gib),
+            ("LaunchTemplateData.BlockDeviceMapping.1.Ebs.VolumeType", "gp3"),
+        ];
+        self.ec2::<IgnoredAny>("CreateLaunchTemplate", &parameters).await.map(drop)
+    }
+
+    /// Makes an empty volume, as an operator does, and answers its id.
+    pub(crate) async fn create_volume(&self, zone: &str, size_gib: &str) -> Reply<String> {
+        let volume: ec2::Volume =
+            self.ec2("CreateVolume", &[("AvailabilityZone", zone), ("Size", size_gib)]).await?;
+        Ok(volume.volume_id)
+    }
+
+    /// Attaches a volume to an instance, as an operator does; whether EC2 took it, which it does not while the
+    /// volume is still being made.
+    pub(crate) async fn attach_volume(&self, volume: &str, instance: &str, device: &str) -> Reply<bool> {
+        let parameters = [("VolumeId", volume), ("InstanceId", instance), ("Device", device)];
+        match self.ec2::<IgnoredAny>("AttachVolume", &parameters).await {
+            Ok(_) => Ok(true),
+            Err(AccessError::Refused { body, .. }) if body.contains("IncorrectState") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn describe<T: DeserializeOwned>(&self, action: &str, owned: bool) -> Reply<T> {
         let tag = format!("tag:{TAG_DEPLOYMENT}");
         let filter = [("Filter.1.Name", tag.as_str()), ("Filter.1.Value.1", DEPLOYMENT), ("Owner.1", "self")];
@@ -316,7 +355,7 @@ pub(crate) fn notices(item: &Map<String, Value>) -> Vec<String> {
 }
 
 /// An attribute of DynamoDB's JSON as ordinary JSON; sets and binaries, which no item here has, become null.
-fn plain(attribute: &Value) -> Value {
+pub(crate) fn plain(attribute: &Value) -> Value {
     let Some((kind, value)) = attribute.as_object().and_then(|map| map.iter().next()) else {
         return Value::Null;
     };

@@ -97,6 +97,25 @@ impl Instance {
 pub(crate) struct Volume {
     pub(crate) volume_id: String,
     pub(crate) status: String,
+    pub(crate) attachment_set: Items<Attachment>,
+    pub(crate) tag_set: Items<Tag>,
+}
+
+impl Volume {
+    /// Its state, and where it is.
+    pub(crate) fn described(&self) -> String {
+        match self.attachment_set.item.first() {
+            Some(attachment) => format!("{} at {}", self.status, attachment.device),
+            None => self.status.clone(),
+        }
+    }
+}
+
+/// Where a volume is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Attachment {
+    pub(crate) device: String,
 }
 
 /// A snapshot.
@@ -142,6 +161,7 @@ pub(crate) struct Image {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Device {
+    pub(crate) device_name: String,
     pub(crate) ebs: Ebs,
 }
 
@@ -151,6 +171,8 @@ pub(crate) struct Device {
 pub(crate) struct Ebs {
     pub(crate) volume_id: String,
     pub(crate) snapshot_id: String,
+    /// Whether the volume ends with its instance; not having read it is not taken for a no.
+    pub(crate) delete_on_termination: Option<bool>,
 }
 
 /// A network interface.

@@ -6,9 +6,14 @@
 
 mod access;
 mod backup;
+mod board;
+mod database;
 mod ec2;
+mod examples;
 mod guest;
 mod interruption;
+mod members;
+mod node;
 mod proof;
 mod render;
 mod ring;
@@ -18,7 +23,7 @@ mod summary;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -28,6 +33,7 @@ use perennial_cloud::{FunctionOutput, Functions, Options, Server};
 use serde_json::Value;
 
 use crate::access::{Access, DEPLOYMENT};
+use crate::examples::Example;
 use crate::render::{Tone, clock};
 use crate::screen::Screen;
 use crate::stage::{Broken, Told};
@@ -47,6 +53,9 @@ struct Cli {
     /// The SAM template that names tables, bus, functions and triggers.
     #[arg(long, default_value = "infra/template.yaml", value_name = "FILE")]
     template: PathBuf,
+    /// Directory with the example items that the acts put.
+    #[arg(long, default_value = "infra/examples", value_name = "DIR")]
+    examples: PathBuf,
     /// Cloud seconds that pass in one real second, 1 to 240; 20 unless given, and 180 for the act of hours.
     #[arg(long, value_name = "N", value_parser = speed)]
     speed: Option<f64>,
@@ -63,6 +72,8 @@ struct Cli {
 enum Act {
     /// A spot interruption with notice, and the recovery.
     Interruption,
+    /// The same of a node with data volumes, one of them attached by hand.
+    Database,
     /// A group of three with a pool of addresses and Elastic IPs, interrupted all at once; then its pool changes.
     Ring,
     /// A group of two that keeps nothing but images of its members: both interrupted, back from the newest, and deleted.
@@ -73,7 +84,7 @@ impl Act {
     /// Cloud seconds that pass in one real second, unless the operator says otherwise.
     fn speed(self) -> f64 {
         match self {
-            Act::Interruption | Act::Ring => 20.0,
+            Act::Interruption | Act::Database | Act::Ring => 20.0,
             // Half an hour of backups and an hour of retention.
             Act::Backup => 180.0,
         }
@@ -82,6 +93,9 @@ impl Act {
     fn title(self) -> &'static str {
         match self {
             Act::Interruption => "Perennial: a spot instance is interrupted, and comes back with every byte.",
+            Act::Database => {
+                "Perennial: a database is interrupted, and comes back with its volumes and every write to each."
+            }
             Act::Ring => {
                 "Perennial: a ring of three is interrupted at once; each comes back with its address and every byte."
             }
@@ -91,17 +105,28 @@ impl Act {
         }
     }
 
+    /// The item that it puts.
+    fn example(self, folder: &Path) -> Result<Example, String> {
+        match self {
+            Act::Interruption => interruption::example(folder),
+            Act::Database => database::example(folder),
+            Act::Ring => ring::example(folder),
+            Act::Backup => backup::example(folder),
+        }
+    }
+
     async fn tell(
         self,
         access: &Access,
         screen: &mut Screen,
         speed: f64,
-        latencies: &Settings,
+        (example, latencies): (Example, &Settings),
     ) -> Result<Told, Broken> {
         match self {
-            Act::Interruption => interruption::tell(access, screen, speed, latencies).await,
-            Act::Ring => ring::tell(access, screen, speed).await,
-            Act::Backup => backup::tell(access, screen, speed).await,
+            Act::Interruption => interruption::tell(access, screen, speed, (example, latencies)).await,
+            Act::Database => database::tell(access, screen, speed, (example, latencies)).await,
+            Act::Ring => ring::tell(access, screen, speed, example).await,
+            Act::Backup => backup::tell(access, screen, speed, example).await,
         }
     }
 }
@@ -121,6 +146,10 @@ async fn main() -> ExitCode {
         Err(error) => {
             return refused(&format!("no temporary file for the functions' output: {error}; set TMPDIR"));
         }
+    };
+    let example = match cli.act.example(&cli.examples) {
+        Ok(example) => example,
+        Err(error) => return refused(&error),
     };
     let logs = cli.logs.clone().unwrap_or_else(|| scratch.path().to_owned());
     let options = Options {
@@ -142,8 +171,9 @@ async fn main() -> ExitCode {
         &format!("One real second is {speed} seconds of the local cloud. The functions are the real ones."),
         Tone::Plain,
     );
+    screen.line(&example.told(), Tone::Plain);
     let told = tokio::select! {
-        told = cli.act.tell(&access, &mut screen, speed, &latencies) => Some(told),
+        told = cli.act.tell(&access, &mut screen, speed, (example, &latencies)) => Some(told),
         () = stopped() => None,
     };
     let code = match told {
@@ -233,6 +263,9 @@ mod tests {
     fn an_unknown_act_is_refused_with_the_known_ones() {
         let refusal = Cli::try_parse_from(["perennial-demo", "--act", "pause"]).unwrap_err();
         assert_eq!(refusal.exit_code(), 2);
-        assert!(refusal.to_string().contains("possible values: interruption, ring, backup"), "{refusal}");
+        assert!(
+            refusal.to_string().contains("possible values: interruption, database, ring, backup"),
+            "{refusal}"
+        );
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn same(before: &str, after: &str) -> bool {
 }
 
 /// Ids as a person reads them.
-pub(crate) fn listed(ids: &[String]) -> String {
+pub(crate) fn listed<S: AsRef<str>>(ids: &[S]) -> String {
+    let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
 }
 

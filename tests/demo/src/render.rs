@@ -58,10 +58,12 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
 }
 
 /// A table of these rows, each column as wide as its widest cell.
-pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let widest = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max();
-    let widths: Vec<usize> = (0..N).map(|column| widest(column).unwrap_or_default() + GAP).collect();
-    let padded = |row: &[String; N]| {
+pub(crate) fn columns(rows: &[Vec<String>]) -> Vec<String> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let widest = |column| cells(column).map(|cell: &String| measure_text_width(cell)).max();
+    let widths: Vec<usize> = (0..count).map(|column| widest(column).unwrap_or_default() + GAP).collect();
+    let padded = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths);
         let text: String = cells.map(|(cell, width)| pad_str(cell, *width, Alignment::Left, None)).collect();
         text.trim_end().to_owned()
@@ -80,21 +82,6 @@ pub(crate) fn writes(writes: u64, writing: bool) -> String {
         (0, false) => "-".to_owned(),
         (writes, true) => format!("{}…", grouped(writes)),
         (writes, false) => grouped(writes),
-    }
-}
-
-/// That a guest begins to write, or ends, in words.
-pub(crate) fn of_guest(writing: bool, writes: u64) -> String {
-    let what = if writing { "begins to write" } else { "cannot write any more" };
-    format!("the guest {what}; acknowledged so far: {}", grouped(writes))
-}
-
-/// What changed of what blocks a member, in words, if anything did.
-pub(crate) fn of_block(before: Option<&str>, after: Option<&str>) -> Option<String> {
-    match after {
-        Some(blocked) if after != before => Some(format!("blocked: {blocked}")),
-        None if before.is_some() => Some("blocked no more".to_owned()),
-        Some(_) | None => None,
     }
 }
 

@@ -6,46 +6,50 @@
 
 mod look;
 mod proofs;
-mod render;
 mod view;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use self::look::{Member, Observed, Ring};
+use self::look::Ring;
 use crate::access::{Access, Reply};
+use crate::examples::Example;
+use crate::members::Look;
 use crate::screen::Screen;
 use crate::stage::{Broken, Stage, Told};
 use crate::summary;
 
-/// Name of the group.
-const GROUP: &str = "ring";
-/// Nodes it keeps running.
-const CAPACITY: usize = 3;
-/// Its pool, which spans both default subnets.
-const POOL: [&str; CAPACITY] = ["10.0.1.21", "10.0.2.21", "10.0.1.22"];
-/// Elastic IP addresses it has at first: one too few.
-const ELASTIC_IPS: usize = CAPACITY - 1;
 /// An address that is added to the pool and taken out before its member ever runs.
 const SPARE: &str = "10.0.2.40";
 /// An address that is added to the pool and stays there.
 const ADDED: &str = "10.0.2.22";
-/// Types of its members, in order of preference.
-const TYPES: [&str; 2] = ["m5.large", "m6i.large"];
-/// How often snapshots are taken: so seldom that there are moments when none of three roots has a fresh one.
-const EVERY: &str = "2m";
 /// How long is looked on in the end whether anything else changes, in cloud time: more than one tick.
 const QUIET: SignedDuration = SignedDuration::from_secs(65);
+
+/// Its item, with snapshots more often, and yet so seldom that there are moments when none of three roots has a fresh one.
+///
+/// # Errors
+/// If the example is not what it was made for.
+pub(crate) fn example(folder: &Path) -> Result<Example, String> {
+    Example::read(folder, "ring")?.with("persist.root.snapshotEvery", "2m")
+}
 
 /// Tells it all.
 ///
 /// # Errors
 /// When the cloud does not answer, the item is refused, or a stage does not come.
-pub(crate) async fn tell(access: &Access, screen: &mut Screen, speed: f64) -> Result<Told, Broken> {
-    let mut story = Stage::new(access, screen, speed, Ring::default())?;
-    let told = acts(&mut story).await;
+pub(crate) async fn tell(
+    access: &Access,
+    screen: &mut Screen,
+    speed: f64,
+    mut example: Example,
+) -> Result<Told, Broken> {
+    example.fill(access, &access.defaults().launch_template_name);
+    let mut story = Stage::new(access, screen, speed, Ring::new(example.id()))?;
+    let told = acts(&mut story, example).await;
     story.finish();
     told?;
     let evidence = &story.scene.evidence;
@@ -56,9 +60,9 @@ pub(crate) async fn tell(access: &Access, screen: &mut Screen, speed: f64) -> Re
     })
 }
 
-async fn acts(story: &mut Stage<'_, Ring>) -> Result<(), Broken> {
+async fn acts(story: &mut Stage<'_, Ring>, example: Example) -> Result<(), Broken> {
     story.functions_start().await?;
-    let mut wishes = Wishes::new(story.access).await?;
+    let mut wishes = Wishes::new(story.access, example).await?;
     begin(story, &wishes).await?;
     interruption(story).await?;
     heal(story, &mut wishes).await?;
@@ -81,7 +85,8 @@ async fn begin(story: &mut Stage<'_, Ring>, wishes: &Wishes) -> Result<(), Broke
     edit(story, "the group's item is judged", wishes).await?;
     story
         .until("a member for each address appears; all start; one Elastic IP is lacking, and told", |seen| {
-            all_run(seen, 1) && with_elastic_ip(seen) == ELASTIC_IPS && !seen.shortages().is_empty()
+            let elastic_ips = seen.wanted().elastic_ips.len();
+            all_run(seen, 1) && with_elastic_ip(seen) == elastic_ips && !seen.shortages().is_empty()
         })
         .await?;
     story.scene.writes = true;
@@ -110,12 +115,12 @@ async fn interruption(story: &mut Stage<'_, Ring>) -> Result<(), Broken> {
     story.until("EC2 takes all three; they come back", |seen| all_run(seen, 2)).await?;
     let evidence = &mut story.scene.evidence;
     evidence.returned = story.seen.as_ref().map(|seen| seen.now);
-    evidence.back = story.seen.as_ref().map(Observed::members).unwrap_or_default();
+    evidence.back = story.seen.as_ref().map(Look::members).unwrap_or_default();
     Ok(())
 }
 
 /// Takes all instances back, as EC2 does when it needs the capacity: their type has none left in their zones.
-fn interrupt(access: &Access, seen: &Observed) -> Reply<Timestamp> {
+fn interrupt(access: &Access, seen: &Look) -> Reply<Timestamp> {
     let instances: Vec<_> = seen.nodes.values().flatten().filter_map(|node| node.instance.as_ref()).collect();
     for instance in &instances {
         let taken = json!({"instanceType": instance.instance_type, "zone": instance.zone, "market": "spot",
@@ -134,7 +139,7 @@ async fn heal(story: &mut Stage<'_, Ring>, wishes: &mut Wishes) -> Result<(), Br
     edit(story, "one more Elastic IP is allocated and added to the pool", wishes).await?;
     story
         .until("the member that has none gets it", |seen| {
-            with_elastic_ip(seen) == CAPACITY && seen.shortages().is_empty()
+            with_elastic_ip(seen) == seen.wanted().capacity && seen.shortages().is_empty()
         })
         .await
 }
@@ -145,8 +150,9 @@ async fn change_the_pool(story: &mut Stage<'_, Ring>, wishes: &mut Wishes) -> Re
     wishes.pool.push(SPARE.to_owned());
     edit(story, &format!("{SPARE} is added to the pool"), wishes).await?;
     story.until("a paused member reserves it", |seen| is_reserved(seen, SPARE)).await?;
-    let leaves = POOL[CAPACITY - 1];
-    wishes.pool.retain(|address| address != SPARE && address != leaves);
+    // The last address of the example, before the spare one.
+    let leaves = wishes.pool.iter().rev().nth(1).cloned().unwrap_or_default();
+    wishes.pool.retain(|address| *address != SPARE && *address != leaves);
     wishes.pool.push(ADDED.to_owned());
     let stage =
         format!("{leaves}, in use, and {SPARE}, never used, are taken out of the pool; {ADDED} is added");
@@ -160,65 +166,53 @@ async fn change_the_pool(story: &mut Stage<'_, Ring>, wishes: &mut Wishes) -> Re
 
 /// The group's item is written anew, and accepted.
 async fn edit(story: &mut Stage<'_, Ring>, stage: &str, wishes: &Wishes) -> Result<(), Broken> {
-    let item = wishes.item(story.access);
-    story.configure(stage, &key(), &item).await
-}
-
-fn key() -> String {
-    format!("group#{GROUP}")
+    let example = wishes.example();
+    story.configure(stage, example.id(), example.item()).await
 }
 
 /// As many members as the group is to keep run, each on its first, or on a later, instance.
-fn all_run(seen: &Observed, cycle: u32) -> bool {
-    let runs = |member: &Member| member.cycle >= cycle && member.live.len() == 1;
-    seen.running().iter().filter(|member| runs(member)).count() == CAPACITY
+fn all_run(seen: &Look, cycle: u32) -> bool {
+    seen.all_run(seen.wanted().capacity, cycle)
 }
 
-fn with_elastic_ip(seen: &Observed) -> usize {
+fn with_elastic_ip(seen: &Look) -> usize {
     seen.running().iter().filter(|member| !member.elastic_ips.is_empty()).count()
 }
 
 /// A paused member has an interface with this address.
-fn is_reserved(seen: &Observed, address: &str) -> bool {
+fn is_reserved(seen: &Look, address: &str) -> bool {
     seen.members().iter().any(|member| member.is_paused() && member.address() == address)
 }
 
 /// What the operator wants of the group.
 struct Wishes {
+    example: Example,
     pool: Vec<String>,
     elastic_ips: Vec<String>,
 }
 
 impl Wishes {
-    /// What is wanted at first, with Elastic IP addresses allocated for it.
-    async fn new(access: &Access) -> Reply<Wishes> {
+    /// What is wanted at first: the example, with an Elastic IP address allocated for each placeholder but one.
+    async fn new(access: &Access, example: Example) -> Reply<Wishes> {
         let mut elastic_ips = Vec::new();
-        for _ in 0..ELASTIC_IPS {
+        for _ in example.placeholders("eipalloc").iter().skip(1) {
             elastic_ips.push(access.allocate_address().await?.allocation_id);
         }
-        Ok(Wishes { pool: POOL.map(str::to_owned).to_vec(), elastic_ips })
+        let pool = texts(&example.plain()["persist"]["network"]["privateIpPool"]);
+        Ok(Wishes { example, pool, elastic_ips })
     }
 
-    /// The item of the group, in DynamoDB's own JSON.
-    fn item(&self, access: &Access) -> Value {
-        let defaults = access.defaults();
-        let texts = |all: &[String]| all.iter().map(|text| json!({"S": text})).collect::<Vec<_>>();
-        json!({
-            "id": {"S": key()},
-            "capacity": {"N": CAPACITY.to_string()},
-            "launch": {"M": {
-                "template": {"M": {"name": {"S": defaults.launch_template_name}}},
-                "instanceTypes": {"L": TYPES.map(|name| json!({"S": name}))},
-                "subnets": {"L": texts(&defaults.subnet_ids)},
-                "market": {"S": "spot-then-on-demand"},
-            }},
-            "persist": {"M": {
-                "root": {"M": {"snapshotEvery": {"S": EVERY}, "keep": {"N": "3"}}},
-                "network": {"M": {
-                    "privateIpPool": {"L": texts(&self.pool)},
-                    "elasticIpPool": {"L": texts(&self.elastic_ips)},
-                }},
-            }},
-        })
+    /// The item of the group.
+    fn example(&self) -> Example {
+        let mut example = self.example.clone();
+        example.set_list("persist.network.privateIpPool", &self.pool);
+        example.set_list("persist.network.elasticIpPool", &self.elastic_ips);
+        example
     }
+}
+
+/// The texts of a list.
+fn texts(list: &Value) -> Vec<String> {
+    let all = list.as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).map(str::to_owned).collect()
 }

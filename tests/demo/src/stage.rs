@@ -196,20 +196,6 @@ pub(crate) fn standing(record: &Record) -> String {
     format!("is {phase} in cycle {} because \"{reason}\", {blocked}", record.cycle)
 }
 
-/// The same of all members of a group.
-pub(crate) fn standing_of_all<'a>(
-    group: &str,
-    nodes: impl Iterator<Item = (&'a String, &'a Option<Record>)>,
-) -> String {
-    let lines: Vec<String> = nodes
-        .map(|(name, record)| match record {
-            Some(record) => format!("{name} {}", standing(record)),
-            None => format!("{name} has no record"),
-        })
-        .collect();
-    if lines.is_empty() { format!("{group} has no members") } else { lines.join("; ") }
-}
-
 /// What blocks a node, with what helps.
 pub(crate) fn blocked(it: &Blocked) -> String {
     format!("{}: {} ({})", it.code, it.message, it.remedy)

@@ -21,6 +21,8 @@ pub(crate) struct Moments {
     pub(crate) running: Option<Timestamp>,
     /// The final snapshot's own times.
     pub(crate) final_snapshot: Option<(Timestamp, Timestamp)>,
+    /// Whether data volumes were attached once the next instance ran.
+    pub(crate) attached: bool,
 }
 
 fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<f64> {
@@ -42,10 +44,12 @@ pub(crate) fn downtime(moments: &Moments, cloud: &Settings, speed: f64) -> Vec<S
         let copy = end.duration_since(start).as_secs_f64();
         let release = cloud.release_volume.max(cloud.release_interface).as_secs_f64();
         let (image, boot) = (cloud.register_image.as_secs_f64(), cloud.boot.as_secs_f64());
-        let aws = release + copy + image + boot;
+        let attach = if moments.attached { cloud.attach_volume.as_secs_f64() } else { 0.0 };
+        let aws = release + copy + image + boot + attach;
+        let attach = if moments.attached { format!(", attach {attach:.0}") } else { String::new() };
         line.push_str(&format!(
             ": EC2 takes {aws:.0} s (release {release:.0}, final snapshot {copy:.0}, image {image:.0}, launch \
-             {boot:.0}), Perennial adds {:.0} s",
+             {boot:.0}{attach}), Perennial adds {:.0} s",
             (down - aws).max(0.0)
         ));
         lines.push(line);
@@ -108,6 +112,7 @@ mod tests {
             terminated: at(145),
             running: at(180),
             final_snapshot: at(149).zip(at(154)),
+            attached: false,
         };
         let lines = downtime(&moments, &Settings::default(), 20.0);
         assert_eq!(
@@ -119,6 +124,10 @@ mod tests {
                 "                             (50 ms of its real work count as 1.0 s at this speed)",
             ]
         );
+        let attached = downtime(&Moments { attached: true, ..moments }, &Settings::default(), 20.0);
+        let share =
+            "EC2 takes 32 s (release 3, final snapshot 5, image 8, launch 12, attach 4), Perennial adds 3 s";
+        assert!(attached[1].contains(share), "{}", attached[1]);
     }
 
     #[test]

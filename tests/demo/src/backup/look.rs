@@ -1,36 +1,31 @@
-//! What one look at the group reads, and the guests that write on its members.
+//! What one look at the group reads besides: its backups, what is told of them, and what guests found.
 //!
-//! Who a member is and which backups there are, is put together from what EC2 says, by tag and by id. Notes what will be
-//! gone by the time of the proofs.
+//! Which backups there are, is put together from what EC2 says, by tag and by id. Notes what will be gone by the time of
+//! the proofs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use perennial_core::group::GroupRecord;
-use perennial_core::names::{TAG_GROUP, TAG_NODE, TAG_PURPOSE};
-use perennial_core::phase::Phase;
-use perennial_core::record::Record;
-use serde_json::{Map, Value};
+use perennial_core::names::{TAG_GROUP, TAG_PURPOSE};
+use serde_json::Value;
 
-use super::proofs::{Evidence, Left, Reading, Start};
-use super::view::{View, view};
-use super::{GROUP, key, list};
-use crate::access::{Access, Contents, Reply, Resources};
+use super::list;
+use super::proofs::{Evidence, Left, Reading, Start, Wanted};
+use super::view::view;
+use crate::access::{Access, Contents, Reply};
+use crate::board::Board;
 use crate::ec2::{self, Items, Tag, tag};
-use crate::guest::Guest;
+use crate::examples::Example;
+use crate::members::{Deed, Guests, Look, Member, Reader};
 use crate::proof::note;
-use crate::stage::{Moment, Scene, blocked, standing_of_all};
+use crate::stage::{Moment, Scene};
 
 /// What was read at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    pub(super) now: Timestamp,
-    /// The group's item in the config table, with what Perennial answers in it.
-    pub(super) item: Option<Map<String, Value>>,
-    pub(super) group: Option<GroupRecord>,
-    /// Of every member that the group ever had, `None` if it has no record.
-    pub(super) nodes: BTreeMap<String, Option<Record>>,
-    pub(super) resources: Resources,
+    /// The name of the group.
+    pub(super) name: String,
+    pub(super) look: Look,
     /// What was on the root of each instance before its guest wrote.
     pub(super) found: BTreeMap<String, Contents>,
     /// What was told of backups.
@@ -42,39 +37,6 @@ pub(super) struct Observed {
 pub(super) struct BackupsTold {
     pub(super) created: Vec<String>,
     pub(super) removed: Vec<String>,
-}
-
-/// A member at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: String,
-    /// By its record.
-    pub(super) phase: Option<Phase>,
-    pub(super) cycle: u32,
-    pub(super) reason: String,
-    pub(super) blocked: Option<String>,
-    /// Its live instances.
-    pub(super) live: Vec<String>,
-    /// What they were launched from.
-    pub(super) image: String,
-    /// The root of the last of them.
-    pub(super) root: String,
-    /// Id, type, market and state.
-    pub(super) instance: String,
-}
-
-impl Member {
-    pub(super) fn runs(&self) -> bool {
-        self.phase == Some(Phase::Running)
-    }
-
-    /// Its instance, if it has exactly one.
-    pub(super) fn instance_id(&self) -> String {
-        match self.live.as_slice() {
-            [instance] => instance.clone(),
-            _ => String::new(),
-        }
-    }
 }
 
 /// A backup as EC2 shows it.
@@ -95,32 +57,9 @@ impl Backup {
 }
 
 impl Observed {
-    /// Every member, by name.
-    pub(super) fn members(&self) -> Vec<Member> {
-        self.nodes.iter().map(|(name, record)| self.member(name, record.as_ref())).collect()
-    }
-
-    fn member(&self, name: &str, record: Option<&Record>) -> Member {
-        let own = self.resources.instances.iter().filter(|i| tag(&i.tag_set, TAG_NODE) == name);
-        let live: Vec<&ec2::Instance> = own.filter(|i| i.is_live()).collect();
-        let last = live.last();
-        let root = last.and_then(|i| i.block_device_mapping.item.first());
-        Member {
-            name: name.to_owned(),
-            phase: record.map(|record| record.phase),
-            cycle: record.map(|record| record.cycle).unwrap_or_default(),
-            reason: record.map(|record| record.reason.clone()).unwrap_or_default(),
-            blocked: record.and_then(|record| record.blocked.as_ref()).map(blocked),
-            live: live.iter().map(|i| i.instance_id.clone()).collect(),
-            image: last.map(|i| i.image_id.clone()).unwrap_or_default(),
-            root: root.map(|device| device.ebs.volume_id.clone()).unwrap_or_default(),
-            instance: last.map(|i| i.described()).unwrap_or_default(),
-        }
-    }
-
     /// Every backup of the group that EC2 shows, the newest first.
     pub(super) fn backups(&self) -> Vec<Backup> {
-        let own = self.resources.images.iter().filter(|it| is_backup(&it.tag_set));
+        let own = self.look.resources.images.iter().filter(|it| self.is_backup(&it.tag_set));
         let mut backups: Vec<Backup> = own.map(backup).collect();
         backups.sort_by(|a, b| (b.taken, &b.image).cmp(&(a.taken, &a.image)));
         backups
@@ -128,30 +67,34 @@ impl Observed {
 
     /// Every snapshot that carries the same tags.
     pub(super) fn backup_snapshots(&self) -> Vec<String> {
-        let own = self.resources.snapshots.iter().filter(|it| is_backup(&it.tag_set));
+        let own = self.look.resources.snapshots.iter().filter(|it| self.is_backup(&it.tag_set));
         own.map(|it| it.snapshot_id.clone()).collect()
+    }
+
+    fn is_backup(&self, tags: &Items<Tag>) -> bool {
+        tag(tags, TAG_GROUP) == self.name && tag(tags, TAG_PURPOSE) == "backup"
     }
 
     /// The image that members are launched from, as the group's record says.
     pub(super) fn effective(&self) -> Option<String> {
-        let backups = self.group.as_ref()?.backups.as_ref()?;
+        let backups = self.look.group.as_ref()?.backups.as_ref()?;
         Some(backups.effective.as_ref()?.to_string())
+    }
+
+    /// Since when the group counts as deleted, by its record: from here on its retention runs.
+    pub(super) fn removed_at(&self) -> Option<Timestamp> {
+        self.look.group.as_ref()?.removed_at
     }
 
     /// Everything of the deployment that EC2 shows, whosever.
     pub(super) fn left(&self) -> Left {
-        let live = self.resources.instances.iter().filter(|i| i.is_live());
         Left {
-            instances: live.map(|i| i.instance_id.clone()).collect(),
-            images: self.resources.images.iter().map(|it| it.image_id.clone()).collect(),
-            snapshots: self.resources.snapshots.iter().map(|it| it.snapshot_id.clone()).collect(),
-            volumes: self.resources.volumes.iter().map(|it| it.volume_id.clone()).collect(),
+            instances: self.look.live(),
+            images: self.look.resources.images.iter().map(|it| it.image_id.clone()).collect(),
+            snapshots: self.look.resources.snapshots.iter().map(|it| it.snapshot_id.clone()).collect(),
+            volumes: self.look.resources.volumes.iter().map(|it| it.volume_id.clone()).collect(),
         }
     }
-}
-
-fn is_backup(tags: &Items<Tag>) -> bool {
-    tag(tags, TAG_GROUP) == GROUP && tag(tags, TAG_PURPOSE) == "backup"
 }
 
 fn backup(it: &ec2::Image) -> Backup {
@@ -166,9 +109,9 @@ fn backup(it: &ec2::Image) -> Backup {
 }
 
 /// What the own events say of the group's backups, each once.
-fn told(events: &[Value]) -> BackupsTold {
+fn told(events: &[Value], group: &str) -> BackupsTold {
     let mut told = BackupsTold::default();
-    for event in events.iter().filter(|it| it["detail"]["group"] == GROUP) {
+    for event in events.iter().filter(|it| it["detail"]["group"] == group) {
         let image = event["detail"]["imageId"].as_str().unwrap_or_default().to_owned();
         match event["detailType"].as_str() {
             Some("Backup Created") => note(&mut told.created, image),
@@ -179,89 +122,73 @@ fn told(events: &[Value]) -> BackupsTold {
     told
 }
 
-/// The guest of one member.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OnMember {
-    pub(super) guest: Guest,
-    /// What is on the disk of the instance it is on.
-    pub(super) on_disk: u64,
-    /// That instance.
-    on: Option<String>,
-}
-
 /// The group, as the act looks at it.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     /// Whether guests are to write.
     pub(super) writes: bool,
     pub(super) evidence: Evidence,
-    guests: BTreeMap<String, OnMember>,
-    /// Every member that the group ever had.
-    names: BTreeSet<String>,
+    guests: Guests,
+    /// What is on the disk of each member's instance.
+    on_disk: BTreeMap<String, u64>,
+    reader: Reader,
 }
 
 impl Scene for Group {
     type Seen = Observed;
-    type View = View;
+    type View = Board;
 
     async fn look(&mut self, access: &Access, last: Option<&Observed>) -> Reply<Observed> {
-        for member in last.map(Observed::members).unwrap_or_default() {
+        for member in last.map(|seen| seen.look.members()).unwrap_or_default() {
             self.write(access, &member)?;
         }
-        let now = access.now()?;
-        let item = access.config_item(&key()).await?;
-        let group = access.group(&key()).await?;
-        let named = group.iter().flat_map(|group| &group.members).map(|member| member.name.to_string());
-        self.names.extend(named);
-        let mut nodes = BTreeMap::new();
-        for name in &self.names {
-            nodes.insert(name.clone(), access.record(&format!("node#{name}")).await?);
-        }
-        let resources = access.resources().await?;
-        let told = told(&list(access, "events")?);
+        let (look, name) = (self.reader.read(access).await?, self.reader.name().to_owned());
+        let told = told(&list(access, "events")?, &name);
         let found =
             self.evidence.starts.iter().filter_map(|(id, start)| Some((id.clone(), start.found.clone()?)));
-        let seen = Observed { now, item, group, nodes, resources, found: found.collect(), told };
+        let seen = Observed { name, look, found: found.collect(), told };
         self.note(&seen, last);
         Ok(seen)
     }
 
     fn time(seen: &Observed) -> Timestamp {
-        seen.now
+        seen.look.now
     }
 
-    fn view(&self, seen: &Observed, moment: Moment<'_>) -> View {
-        view(seen, moment, &self.guests)
+    fn view(&self, seen: &Observed, moment: Moment<'_>) -> Board {
+        view(seen, moment, &self.guests, &self.on_disk)
     }
 
     fn standing(&self, seen: Option<&Observed>) -> String {
-        standing_of_all(GROUP, seen.into_iter().flat_map(|seen| &seen.nodes))
+        seen.map(|seen| seen.look.standing()).unwrap_or_default()
     }
 }
 
 impl Group {
-    /// The guest of a member writes while its instance lives, and begins anew on the next one that runs.
+    /// The group of this item.
+    pub(super) fn new(example: &Example) -> Group {
+        let item = example.plain();
+        let number = |value: &Value| value.as_u64().unwrap_or_default() as usize;
+        let wanted =
+            Wanted { capacity: number(&item["capacity"]), keep: number(&item["imageBackup"]["keep"]) };
+        let evidence = Evidence { wanted, ..Evidence::default() };
+        Group { evidence, reader: Reader::new(example.id()), ..Group::default() }
+    }
+
+    /// The guest of a member writes; what it finds where it begins, and what is on its disk, is kept.
     fn write(&mut self, access: &Access, member: &Member) -> Reply<()> {
-        let guest = self.guests.entry(member.name.clone()).or_default();
-        match (&guest.on, member.live.as_slice()) {
-            (Some(on), live) if live.contains(on) => {
-                guest.guest.write(access, on, access.now()?)?;
-                if guest.guest.writing {
-                    guest.on_disk = access.contents(&member.root)?.writes;
-                    let reading = Reading { at: access.now()?, writes: guest.on_disk };
-                    self.evidence.readings.entry(on.clone()).or_default().push(reading);
-                }
+        match self.guests.write(access, member, self.writes)? {
+            Deed::Began(found) => {
+                self.on_disk.insert(member.name.clone(), found.writes);
+                self.evidence.starts.entry(member.instance_id()).or_default().found = Some(found);
             }
-            (None, [instance]) if self.writes && member.runs() => {
-                let found = access.contents(&member.root)?;
-                guest.on_disk = found.writes;
-                self.evidence.starts.entry(instance.clone()).or_default().found = Some(found);
-                guest.on = Some(instance.clone());
+            Deed::Wrote => {
+                let writes = access.contents(&member.root)?.writes;
+                self.on_disk.insert(member.name.clone(), writes);
+                let reading = Reading { at: access.now()?, writes };
+                self.evidence.readings.entry(member.instance_id()).or_default().push(reading);
             }
-            (_, _) => {
-                guest.on = None;
-                guest.guest.rest();
-            }
+            Deed::Nothing => {}
         }
         Ok(())
     }
@@ -272,9 +199,9 @@ impl Group {
         e.looks += 1;
         let before = last.map(Observed::backups).unwrap_or_default();
         let newest = before.into_iter().find(Backup::is_available);
-        for member in seen.members() {
-            if member.live.len() > 1 {
-                note(&mut e.crowds, format!("{} on {}", member.name, member.live.join(" and ")));
+        for member in seen.look.members() {
+            if let Some(crowd) = member.crowd() {
+                note(&mut e.crowds, crowd);
             }
             if let [instance] = member.live.as_slice() {
                 let start = e.starts.entry(instance.clone()).or_default();
@@ -302,6 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::access::Resources;
 
     fn image(id: &str, group: &str, purpose: &str, second: u32) -> ec2::Image {
         let tags = [(TAG_GROUP, group), (TAG_PURPOSE, purpose)]
@@ -318,21 +246,23 @@ mod tests {
     #[test]
     fn backups_are_what_carries_their_tags_the_newest_first() {
         let images = vec![
-            image("ami-1", GROUP, "backup", 1),
-            image("ami-3", GROUP, "backup", 3),
-            image("ami-2", GROUP, "backup", 2),
+            image("ami-1", "web", "backup", 1),
+            image("ami-3", "web", "backup", 3),
+            image("ami-2", "web", "backup", 2),
             image("ami-4", "other", "backup", 4),
-            image("ami-5", GROUP, "node", 5),
+            image("ami-5", "web", "node", 5),
         ];
-        let seen = Observed {
+        let look = Look {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             item: None,
             group: None,
             nodes: BTreeMap::new(),
             resources: Resources { images, ..Resources::default() },
-            found: BTreeMap::new(),
-            told: BackupsTold::default(),
+            interfaces: Vec::new(),
+            elastic_ips: Vec::new(),
         };
+        let (found, told) = (BTreeMap::new(), BackupsTold::default());
+        let seen = Observed { name: "web".to_owned(), look, found, told };
         let backups = seen.backups();
         let ids: Vec<&str> = backups.iter().map(|backup| backup.image.as_str()).collect();
         assert_eq!(ids, ["ami-3", "ami-2", "ami-1"]);
@@ -344,13 +274,13 @@ mod tests {
     fn what_is_told_twice_is_told_once() {
         let event = |word: &str, group: &str, image: &str| json!({"detailType": word, "detail": {"group": group, "imageId": image}});
         let events = [
-            event("Backup Created", GROUP, "ami-1"),
-            event("Backup Created", GROUP, "ami-1"),
+            event("Backup Created", "web", "ami-1"),
+            event("Backup Created", "web", "ami-1"),
             event("Backup Created", "other", "ami-9"),
-            event("Backup Removed", GROUP, "ami-1"),
-            event("Node Running", GROUP, "ami-1"),
+            event("Backup Removed", "web", "ami-1"),
+            event("Node Running", "web", "ami-1"),
         ];
         let all = |id: &str| vec![id.to_owned()];
-        assert_eq!(told(&events), BackupsTold { created: all("ami-1"), removed: all("ami-1") });
+        assert_eq!(told(&events, "web"), BackupsTold { created: all("ami-1"), removed: all("ami-1") });
     }
 }

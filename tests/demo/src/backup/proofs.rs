@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::look::{Backup, Member};
-use super::{CAPACITY, KEEP, MADE, RETENTION_HOURS};
+use super::RETENTION_HOURS;
+use super::look::Backup;
 use crate::access::Contents;
+use crate::members::Member;
 use crate::proof::{Proof, listed, told_of_each};
 use crate::render::{clock, grouped};
 use crate::summary;
@@ -48,9 +49,18 @@ impl Left {
     }
 }
 
+/// What the item asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) capacity: usize,
+    /// Backups to keep.
+    pub(super) keep: usize,
+}
+
 /// Everything that was read, for the proofs to judge.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
+    pub(super) wanted: Wanted,
     /// The members before the interruption.
     pub(super) before: Vec<Member>,
     /// When both ran again.
@@ -77,7 +87,7 @@ pub(super) struct Evidence {
     pub(super) noticed: Option<Timestamp>,
     /// When both ran again.
     pub(super) returned: Option<Timestamp>,
-    /// When the group was deleted.
+    /// Since when the group counted as deleted.
     pub(super) deleted: Option<Timestamp>,
     /// What was left in the end.
     pub(super) left: Option<Left>,
@@ -145,7 +155,7 @@ pub(super) fn numbers(e: &Evidence) -> Vec<String> {
 /// A claim on each member that was interrupted: something must be said of each.
 fn each(e: &Evidence, claim: &'static str, judge: impl Fn(&[Member; 2]) -> (bool, String)) -> Proof {
     let (holds, values): (Vec<bool>, Vec<String>) = e.survivors().iter().map(judge).unzip();
-    let holds = holds.len() == CAPACITY && holds.into_iter().all(|it| it);
+    let holds = !holds.is_empty() && holds.len() == e.wanted.capacity && holds.into_iter().all(|it| it);
     Proof { holds, claim, values: told_of_each(&values) }
 }
 
@@ -205,7 +215,7 @@ fn untouched(e: &Evidence) -> Proof {
     let without = made.iter().filter(|it| it["parameters"]["NoReboot"] == "true").count();
     let stops = e.calls_of("StopInstances").len() + e.calls_of("RebootInstances").len();
     Proof {
-        holds: made.len() >= MADE && without == made.len() && stops == 0,
+        holds: made.len() > e.wanted.keep && without == made.len() && stops == 0,
         claim: "no member was stopped or rebooted for it",
         values: format!("{without} of {} images with NoReboot, {stops} stops or reboots", made.len()),
     }
@@ -217,8 +227,8 @@ fn rotation(e: &Evidence) -> Proof {
     let is_kept = |image: &String| e.kept.iter().any(|backup| backup.image == *image);
     let kept: Vec<String> = e.kept.iter().map(|backup| backup.image.clone()).collect();
     Proof {
-        holds: e.made.len() >= MADE
-            && kept.len() == KEEP
+        holds: e.made.len() > e.wanted.keep
+            && kept.len() == e.wanted.keep
             && !e.gone.is_empty()
             && !e.gone.iter().any(is_kept)
             && !stands.is_empty()
@@ -244,7 +254,7 @@ fn told(e: &Evidence) -> Proof {
     let removed = e.backups.keys().filter(|image| e.told_of(image, "Backup Removed").is_some()).count();
     let all = e.backups.len();
     Proof {
-        holds: all >= MADE && created == all && removed == all,
+        holds: all > e.wanted.keep && created == all && removed == all,
         claim: "each backup was told of, and its removal",
         values: format!("of {all} backups {created} with their source, and {removed} removals"),
     }

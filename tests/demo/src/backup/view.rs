@@ -1,101 +1,112 @@
-//! What a person is shown of the group and its backups at one moment, as plain values.
-//!
-//! Built from what was observed; knows nothing of terminals. Times are whole cloud seconds since the start.
+//! What a person is shown of the group at one moment: its members, and its backups.
 
 use std::collections::BTreeMap;
 
-use super::GROUP;
-use super::look::{Backup, Member, Observed, OnMember};
-use crate::access::notices;
-use crate::render::seconds;
+use serde_json::Value;
+
+use super::look::{Backup, Observed};
+use crate::board::{Board, Fact, Row, Table};
+use crate::members::{Guests, Member};
+use crate::render::{clock, or_dash, seconds, writes};
 use crate::stage::Moment;
 
-/// One moment of the story.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct View {
-    /// Cloud seconds since the start.
-    pub(super) at: i64,
-    /// What the demonstration does or awaits.
-    pub(super) stage: String,
-    /// What the group's item asks for.
-    pub(super) wants: String,
-    /// What Perennial answers in it.
-    pub(super) told: Vec<String>,
-    /// Its members, by name.
-    pub(super) rows: Vec<Row>,
-    /// Its backups, the newest first.
-    pub(super) backups: Vec<Image>,
-}
+/// Headings of the table of members.
+const MEMBERS: [&str; 5] = ["member", "phase", "from image", "on disk", "instance"];
+/// Headings of the table of backups.
+const BACKUPS: [&str; 5] = ["backup", "state", "taken", "of", ""];
 
-/// One member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) name: String,
-    /// Phase and cycle, such as `running 2`.
-    pub(super) phase: String,
-    /// Why it is in that phase.
-    pub(super) reason: String,
-    /// What its instance was launched from.
-    pub(super) image: String,
-    /// Id, type, market and state.
-    pub(super) instance: String,
-    /// Writes that are on its disk.
-    pub(super) writes: u64,
-    /// Whether the guest can write.
-    pub(super) writing: bool,
-    pub(super) blocked: Option<String>,
-}
-
-/// One backup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Image {
-    pub(super) id: String,
-    pub(super) state: String,
-    /// The instance it was made of.
-    pub(super) source: String,
-    /// Cloud seconds since the start at which it was taken.
-    pub(super) taken: Option<i64>,
-    /// Whether members are launched from it.
-    pub(super) effective: bool,
-}
-
-/// Puts a view together.
-pub(super) fn view(seen: &Observed, moment: Moment<'_>, guests: &BTreeMap<String, OnMember>) -> View {
+/// Puts a view together; `on_disk` is what is on the disk of each member's instance.
+pub(super) fn view(
+    seen: &Observed,
+    moment: Moment<'_>,
+    guests: &Guests,
+    on_disk: &BTreeMap<String, u64>,
+) -> Board {
+    let on_disk = |name: &str| on_disk.get(name).copied().unwrap_or_default();
+    let members = seen.look.members();
+    let members = members.iter().map(|it| member(it, guests, on_disk(&it.name))).collect();
     let effective = seen.effective();
-    let image = |it: Backup| Image {
-        effective: effective.as_ref() == Some(&it.image),
-        taken: it.taken.map(|taken| seconds(moment.start, taken)),
-        id: it.image,
-        state: it.state,
-        source: it.source,
-    };
-    let wants = seen.item.as_ref().map(|item| {
-        let backups = &item.get("imageBackup").cloned().unwrap_or_default();
-        let (capacity, frequency) =
-            (item.get("capacity").cloned().unwrap_or_default(), &backups["frequency"]);
-        let frequency = frequency.as_str().unwrap_or_default();
-        format!("{GROUP}: capacity {capacity}, backups {frequency}, {} kept", backups["keep"])
-    });
-    View {
-        at: seconds(moment.start, seen.now),
+    let taken = |it: &Backup| it.taken.map(|taken| clock(seconds(moment.start, taken))).unwrap_or_default();
+    let backups = seen.backups();
+    let backups =
+        backups.iter().map(|it| backup(it, &taken(it), effective.as_ref() == Some(&it.image))).collect();
+    let item = seen.look.item.clone().map_or(Value::Null, Value::Object);
+    Board {
+        at: seconds(moment.start, seen.look.now),
         stage: moment.stage.to_owned(),
-        wants: wants.unwrap_or_default(),
-        told: seen.item.as_ref().map(notices).unwrap_or_default(),
-        rows: seen.members().into_iter().map(|member| row(member, guests)).collect(),
-        backups: seen.backups().into_iter().map(image).collect(),
+        wants: if item.is_null() { String::new() } else { wants(&seen.name, &item) },
+        tables: vec![
+            Table { headings: MEMBERS.to_vec(), rows: members },
+            Table { headings: BACKUPS.to_vec(), rows: backups },
+        ],
+        told: seen.look.notices(),
     }
 }
 
-fn row(member: Member, guests: &BTreeMap<String, OnMember>) -> Row {
-    let guest = guests.get(&member.name);
+fn wants(group: &str, item: &Value) -> String {
+    let frequency = item["imageBackup"]["frequency"].as_str().unwrap_or_default();
+    let (capacity, keep) = (&item["capacity"], &item["imageBackup"]["keep"]);
+    format!("{group}: capacity {capacity}, backups {frequency}, {keep} kept")
+}
+
+fn member(member: &Member, guests: &Guests, on_disk: u64) -> Row {
+    let writing = guests.of(&member.name).writing;
+    let there = if member.live.is_empty() { 0 } else { on_disk };
+    let cells = vec![or_dash(&member.image), writes(there, writing), or_dash(&member.instance)];
+    let from = if member.image.is_empty() { String::new() } else { format!(" from {}", member.image) };
+    let instance = Fact::new(&member.instance, format!("{}{from}", member.instance));
+    member.row(cells, vec![instance], (writing, ("on its disk", on_disk)))
+}
+
+fn backup(it: &Backup, taken: &str, effective: bool) -> Row {
+    let effect = if effective { "members start from it" } else { "" };
+    let cells =
+        vec![it.image.clone(), it.state.clone(), or_dash(taken), or_dash(&it.source), effect.to_owned()];
     Row {
-        phase: member.phase.map(|phase| format!("{} {}", phase.as_str(), member.cycle)).unwrap_or_default(),
-        writes: guest.filter(|_| !member.live.is_empty()).map_or(0, |on| on.on_disk),
-        writing: guest.is_some_and(|on| on.guest.writing),
-        name: member.name,
-        reason: member.reason,
-        image: member.image,
-        instance: member.instance,
-        blocked: member.blocked,
+        name: it.image.clone(),
+        label: "backup".to_owned(),
+        cells,
+        facts: vec![
+            Fact::new(&it.state, format!("{} of {}: {}", it.image, or_dash(&it.source), it.state)),
+            Fact::new(effect, format!("{}: {effect} from now on", it.image)),
+        ],
+        waits: None,
+        removed: Some(format!("{}: removed", it.image)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::Shown;
+
+    fn board(image: &str, state: &str, effective: bool) -> Board {
+        let of = Backup {
+            image: image.to_owned(),
+            state: state.to_owned(),
+            source: "i-1".to_owned(),
+            ..Backup::default()
+        };
+        let rows = vec![backup(&of, "+01:01", effective)];
+        Board { tables: vec![Table { headings: BACKUPS.to_vec(), rows }], ..Board::default() }
+    }
+
+    #[test]
+    fn a_backup_is_told_when_it_comes_when_it_counts_and_when_it_goes() {
+        let (none, pending) = (Board::default(), board("ami-1", "pending", false));
+        let (counts, other) = (board("ami-1", "available", true), board("ami-2", "pending", false));
+        assert_eq!(pending.changes(&none), ["+00:00 backup     ami-1 of i-1: pending"]);
+        assert_eq!(
+            counts.changes(&pending),
+            [
+                "+00:00 backup     ami-1 of i-1: available",
+                "+00:00 backup     ami-1: members start from it from now on",
+            ]
+        );
+        assert_eq!(
+            other.changes(&counts),
+            ["+00:00 backup     ami-2 of i-1: pending", "+00:00 backup     ami-1: removed"]
+        );
+        assert_eq!(counts.tables[0].rows[0].cells[2..], ["+01:01", "i-1", "members start from it"]);
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::look::{Member, Wanted};
+use super::look::Wanted;
 use crate::access::Contents;
+use crate::members::Member;
 use crate::proof::{Proof, listed, same, told_of_each};
 use crate::render::grouped;
 

@@ -57,6 +57,7 @@ fn good() -> Evidence {
     let images = ["ami-1", "ami-2", "ami-3"];
     let reading = |second: i64, writes: u64| Reading { at: at(second), writes };
     Evidence {
+        wanted: Wanted { capacity: 2, keep: 2 },
         before: vec![runs(1, "i-1", 1, "ami-0"), runs(2, "i-2", 1, "ami-0")],
         back: vec![runs(1, "i-3", 2, "ami-3"), runs(2, "i-4", 2, "ami-3")],
         starts: [start("i-1", None), start("i-2", None), start("i-3", Some(3)), start("i-4", Some(3))].into(),

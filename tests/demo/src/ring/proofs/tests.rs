@@ -2,8 +2,8 @@
 
 use perennial_core::phase::Phase;
 
-use super::super::look::Interface;
 use super::*;
+use crate::members::Interface;
 
 fn texts(all: &[&str]) -> Vec<String> {
     all.iter().map(|text| (*text).to_owned()).collect()

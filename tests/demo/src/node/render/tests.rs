@@ -30,6 +30,7 @@ fn capturing() -> View {
         instance: "i-1 m5.large spot".to_owned(),
         instances: vec![thing("i-1", "terminated"), thing("i-10", "running")],
         writes: 1234,
+        data: Vec::new(),
         writing: false,
         steps: vec![
             step(1, "launching", 2, 13),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use perennial_core::journal::Entry;
 use perennial_core::launch::Market;
 use perennial_core::limits;
-use perennial_core::names::TAG_PURPOSE;
+use perennial_core::names::{TAG_KEY, TAG_PARTS, TAG_PURPOSE};
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 
@@ -38,6 +38,8 @@ pub(crate) struct View {
     pub(crate) instances: Vec<Thing>,
     /// The guest's writes that were acknowledged.
     pub(crate) writes: u64,
+    /// Of them, those to each data volume, by device name.
+    pub(crate) data: Vec<(String, u64)>,
     /// Whether the guest can write.
     pub(crate) writing: bool,
     /// The phases so far.
@@ -101,8 +103,44 @@ impl Observed {
     }
 
     /// Snapshots that rotation counts: all but final ones.
-    pub(crate) fn recovery_points(&self) -> impl Iterator<Item = &crate::ec2::Snapshot> {
+    pub(crate) fn recovery_snapshots(&self) -> impl Iterator<Item = &crate::ec2::Snapshot> {
         self.resources.snapshots.iter().filter(|snapshot| snapshot.tag(TAG_PURPOSE) != "final")
+    }
+
+    /// The recovery points that they make, oldest first: those of several volumes share a key, and say how many they
+    /// are.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        let mut points: Vec<(&str, Point)> = Vec::new();
+        for snapshot in self.recovery_snapshots() {
+            let (key, id) = (snapshot.tag(TAG_KEY), snapshot.snapshot_id.clone());
+            let parts: usize = snapshot.tag(TAG_PARTS).parse().unwrap_or(1);
+            let completed = usize::from(snapshot.status == "completed");
+            match points.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, point)) => {
+                    point.snapshots.push(id);
+                    point.missing = point.missing.saturating_sub(completed);
+                }
+                None => {
+                    let missing = parts.saturating_sub(completed);
+                    points.push((key, Point { snapshots: vec![id], missing }));
+                }
+            }
+        }
+        points.into_iter().map(|(_, point)| point).collect()
+    }
+}
+
+/// Snapshots of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) snapshots: Vec<String>,
+    /// How many of its parts have not completed.
+    pub(crate) missing: usize,
+}
+
+impl Point {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missing == 0
     }
 }
 
@@ -127,6 +165,7 @@ pub(crate) fn view(seen: &Observed, Moment { start, stage }: Moment<'_>, guest: 
             .map(|i| thing(&i.instance_id, &i.instance_state.name))
             .collect(),
         writes: guest.acknowledged,
+        data: record.map(|record| data(record, guest)).unwrap_or_default(),
         writing: guest.writing,
         steps: steps(&seen.journal, record, start, seen.now),
         snapshots: (seen.resources.snapshots.iter())
@@ -138,12 +177,18 @@ pub(crate) fn view(seen: &Observed, Moment { start, stage }: Moment<'_>, guest: 
                 progress: s.progress.trim_end_matches('%').parse().unwrap_or_default(),
             })
             .collect(),
-        volumes: seen.resources.volumes.iter().map(|v| thing(&v.volume_id, &v.status)).collect(),
+        volumes: seen.resources.volumes.iter().map(|v| thing(&v.volume_id, &v.described())).collect(),
         images: seen.resources.images.iter().map(|i| thing(&i.image_id, &i.image_state)).collect(),
         blocked: record
             .and_then(|r| r.blocked.as_ref())
             .map(|b| format!("{}: {} ({})", b.code, b.message, b.remedy)),
     }
+}
+
+/// The guest's writes to each data volume, by device name.
+fn data(record: &Record, guest: &Guest) -> Vec<(String, u64)> {
+    let writes = |id: &str| guest.on_volumes.get(id).copied().unwrap_or_default();
+    record.data.iter().map(|it| (it.device_name.clone(), writes(it.volume_id.as_str()))).collect()
 }
 
 fn market(market: Market) -> &'static str {
@@ -201,7 +246,7 @@ pub(crate) fn waiting(seen: &Observed) -> String {
             Some(id) => format!("{id} to run ({})", state(&id)),
             None => "EC2 to take the launch request".to_owned(),
         },
-        Phase::Attaching => "proof that root and interface outlive the instance".to_owned(),
+        Phase::Attaching => attaching(record),
         Phase::Running => match record.needless().len() {
             0 => String::new(),
             n => format!("status checks and a snapshot of the new root, before {n} older resources go"),
@@ -218,6 +263,16 @@ pub(crate) fn waiting(seen: &Observed) -> String {
     }
 }
 
+fn attaching(record: &Record) -> String {
+    let lacking: Vec<&str> =
+        record.data.iter().filter(|it| !it.attached).map(|it| it.device_name.as_str()).collect();
+    if lacking.is_empty() {
+        "proof that what is kept outlives the instance".to_owned()
+    } else {
+        format!("EC2 to attach {}", lacking.join(" and "))
+    }
+}
+
 fn interrupting(record: &Record, now: Timestamp, state: Option<String>) -> String {
     let left = record.notice.as_ref().map(|notice| NOTICE_SECONDS - seconds(notice.at, now));
     match left {
@@ -229,9 +284,11 @@ fn interrupting(record: &Record, now: Timestamp, state: Option<String>) -> Strin
 }
 
 fn releasing(record: &Record, seen: &Observed) -> String {
-    let volume = record.root.as_ref().map(|root| root.volume_id.to_string());
+    let kept: Vec<&str> = (record.root.iter().map(|root| root.volume_id.as_str()))
+        .chain(record.data.iter().map(|it| it.volume_id.as_str()))
+        .collect();
     let held_volume = (seen.resources.volumes.iter())
-        .filter(|v| Some(&v.volume_id) == volume.as_ref() && v.status != "available")
+        .filter(|v| kept.contains(&v.volume_id.as_str()) && v.status != "available")
         .map(|v| v.volume_id.as_str());
     let interface = record.network.as_ref().map(|network| network.eni_id.to_string());
     let held_interface = (seen.resources.interfaces.iter())
@@ -239,7 +296,7 @@ fn releasing(record: &Record, seen: &Observed) -> String {
         .map(|i| i.network_interface_id.as_str());
     let held: Vec<&str> = held_volume.chain(held_interface).collect();
     if held.is_empty() {
-        "the next look: volume and interface are free".to_owned()
+        "the next look: volumes and interface are free".to_owned()
     } else {
         format!("EC2 to let go of {}", held.join(" and "))
     }
@@ -257,6 +314,37 @@ fn capturing(record: &Record, seen: &Observed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recovery_point_is_complete_when_all_its_parts_are() {
+        let snapshot = |id: &str, key: &str, parts: &str, status: &str| {
+            let tags = [(TAG_KEY, key), (TAG_PARTS, parts), (TAG_PURPOSE, "periodic")]
+                .map(|(key, value)| format!("<item><key>{key}</key><value>{value}</value></item>"));
+            let xml = format!(
+                "<item><snapshotId>{id}</snapshotId><status>{status}</status><tagSet>{}</tagSet></item>",
+                tags.concat()
+            );
+            quick_xml::de::from_str(&xml).unwrap()
+        };
+        let snapshots = vec![
+            snapshot("snap-1", "a", "2", "completed"),
+            snapshot("snap-2", "b", "2", "completed"),
+            snapshot("snap-3", "a", "2", "completed"),
+            snapshot("snap-4", "c", "", "completed"),
+            snapshot("snap-5", "d", "2", "completed"),
+            snapshot("snap-6", "d", "2", "pending"),
+        ];
+        let seen = Observed {
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            record: None,
+            journal: Vec::new(),
+            resources: Resources { snapshots, ..Resources::default() },
+        };
+        let told: Vec<_> =
+            seen.points().iter().map(|it| (it.snapshots.join("+"), it.is_complete())).collect();
+        let wanted = [("snap-1+snap-3", true), ("snap-2", false), ("snap-4", true), ("snap-5+snap-6", false)];
+        assert_eq!(told, wanted.map(|(ids, complete)| (ids.to_owned(), complete)));
+    }
 
     #[test]
     fn entries_of_one_phase_are_one_stay_and_the_last_goes_on() {

@@ -38,7 +38,7 @@ fn panel(view: &View, width: usize, height: usize) -> Vec<Line> {
     let volumes: Vec<String> = view.volumes.iter().map(|v| format!("{} {}", v.id, v.state)).collect();
     add(Tone::Plain, label("volumes", &[&volumes.join(", ")]));
     let guest = if view.writing { "writing" } else { "not writing" };
-    add(Tone::Plain, label("guest", &[guest, &format!("{} writes acknowledged", grouped(view.writes))]));
+    add(Tone::Plain, label("guest", &[guest, &written(view)]));
     for line in phases(&view.steps, width) {
         add(Tone::Plain, line);
     }
@@ -85,6 +85,16 @@ fn phases(steps: &[Step], width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+fn written(view: &View) -> String {
+    format!("{} writes acknowledged", counts(view))
+}
+
+/// The guest's writes to the root, and to each data volume.
+fn counts(view: &View) -> String {
+    let data = view.data.iter().map(|(device, writes)| format!(", {device} {}", grouped(*writes)));
+    grouped(view.writes) + &data.collect::<String>()
 }
 
 fn bar(snapshot: &Snapshot) -> String {
@@ -138,7 +148,7 @@ fn changes(before: &View, after: &View) -> Vec<String> {
     }
     if before.writing != after.writing {
         let what = if after.writing { "begins to write" } else { "cannot write any more" };
-        add(after.at, "guest", format!("{what}; acknowledged so far: {}", grouped(after.writes)));
+        add(after.at, "guest", format!("{what}; acknowledged so far: {}", counts(after)));
     }
     match &after.blocked {
         Some(blocked) if after.blocked != before.blocked => add(after.at, "blocked", blocked.clone()),

@@ -1,7 +1,9 @@
-//! What the demonstration claims in the end, each claim judged from what was read and not from what was intended.
+//! What the acts about one node claim in the end, each claim judged from what was read and not from what was intended.
 //!
 //! Pure. A proof says the exact values it rests on, so that a person can check it; it never passes because something
 //! could not be read: nothing is not equal to nothing here.
+
+use std::collections::BTreeMap;
 
 use super::view::Thing;
 use crate::access::Contents;
@@ -19,21 +21,53 @@ pub(crate) struct Identity {
     pub(crate) root: String,
     pub(crate) interface: String,
     pub(crate) address: String,
+    /// Its data volumes by device name.
+    pub(crate) data: BTreeMap<String, String>,
+}
+
+/// A data volume, as the guest left it and found it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DataVolume {
+    pub(crate) device: String,
+    pub(crate) volume: String,
+    /// Writes to it that were acknowledged before the first instance shut down.
+    pub(crate) acknowledged: u64,
+    /// The volume under the same device name when the node ran again.
+    pub(crate) there: String,
+    /// What was on that one when nobody had written yet.
+    pub(crate) found: Contents,
+}
+
+/// A volume of an instance, as EC2 shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) device: String,
+    pub(crate) volume: String,
+    /// Whether it is said to outlive its instance.
+    pub(crate) outlives: bool,
 }
 
 /// Everything that was read, for the proofs to judge.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
-    /// The address the item asked for.
-    pub(crate) wanted_address: String,
+    /// The address the item asked for, if it asked for one.
+    pub(crate) wanted_address: Option<String>,
     /// Before the interruption.
     pub(crate) before: Identity,
     /// After the recovery.
     pub(crate) after: Identity,
-    /// Writes acknowledged before the first instance shut down.
+    /// Writes to the root that were acknowledged before the first instance shut down.
     pub(crate) acknowledged: u64,
     /// What was on the new root when the node ran again and nobody had written yet.
     pub(crate) restored: Contents,
+    /// The data volumes that the node had before the interruption.
+    pub(crate) data: Vec<DataVolume>,
+    /// The volume that the operator attached by hand, if there is one.
+    pub(crate) by_hand: String,
+    /// Volumes that are tagged as attached by hand.
+    pub(crate) adopted: Vec<String>,
+    /// The volumes of the live instance.
+    pub(crate) disks: Vec<Disk>,
     /// Private address of the live instance as EC2 says.
     pub(crate) seen_address: String,
     /// Instances that run or may still do so.
@@ -46,9 +80,9 @@ pub(crate) struct Evidence {
     pub(crate) images: Vec<String>,
     /// Final snapshots that exist.
     pub(crate) finals: Vec<String>,
-    /// Completed recovery points that exist: periodic and warning snapshots.
-    pub(crate) kept: Vec<String>,
-    /// Recovery points under way.
+    /// Completed recovery points that exist: periodic and warning ones, each with its snapshots.
+    pub(crate) kept: Vec<Vec<String>>,
+    /// Snapshots of recovery points under way.
     pub(crate) pending: Vec<String>,
     /// Snapshots that are none of these.
     pub(crate) odd: Vec<String>,
@@ -64,23 +98,25 @@ pub(crate) struct Evidence {
 
 /// Judges everything.
 pub(crate) fn judge(e: &Evidence) -> Vec<Proof> {
-    vec![
-        address(e),
-        interface(e),
-        writes(e),
-        lineage(e),
-        one_instance(e),
-        removed(e),
-        kept(e),
-        nothing_else(e),
-        events(e),
-    ]
+    [came_back(e), tidied(e)].concat()
+}
+
+/// That it is the same node.
+pub(crate) fn came_back(e: &Evidence) -> Vec<Proof> {
+    vec![address(e), interface(e), writes(e), lineage(e)]
+}
+
+/// That nothing is there twice, left over or missing.
+pub(crate) fn tidied(e: &Evidence) -> Vec<Proof> {
+    vec![one_instance(e), removed(e), kept(e), nothing_else(e), events(e)]
 }
 
 fn address(e: &Evidence) -> Proof {
     let (before, after) = (&e.before.address, &e.after.address);
     Proof {
-        holds: same(before, after) && *before == e.wanted_address && *after == e.seen_address,
+        holds: same(before, after)
+            && e.wanted_address.as_ref().is_none_or(|wanted| wanted == before)
+            && *after == e.seen_address,
         claim: "same private address",
         values: format!("{before} before, {after} after, {} as EC2 says", e.seen_address),
     }
@@ -147,15 +183,17 @@ fn removed(e: &Evidence) -> Proof {
 fn kept(e: &Evidence) -> Proof {
     let under_way =
         if e.pending.is_empty() { String::new() } else { format!(", {} more under way", e.pending.len()) };
+    let points: Vec<String> = e.kept.iter().map(|snapshots| snapshots.join("+")).collect();
     Proof {
         holds: e.keep > 0 && e.kept.len() == e.keep,
         claim: "recovery points kept as configured",
-        values: format!("keep = {}, completed {}{under_way} ({})", e.keep, e.kept.len(), listed(&e.kept)),
+        values: format!("keep = {}, completed {}{under_way} ({})", e.keep, e.kept.len(), listed(&points)),
     }
 }
 
 fn nothing_else(e: &Evidence) -> Proof {
-    let wanted = [&e.after.root, &e.after.interface];
+    let wanted: Vec<&String> =
+        [&e.after.root, &e.after.interface].into_iter().chain(e.before.data.values()).collect();
     let things = e.volumes.iter().chain(&e.interfaces).filter(|thing| !wanted.contains(&&thing.id));
     let extra: Vec<String> = things
         .map(|thing| thing.id.clone())
@@ -167,9 +205,9 @@ fn nothing_else(e: &Evidence) -> Proof {
     });
     let values = match (extra.is_empty(), present) {
         (true, true) => {
-            format!("only {}, {}, {} and the recovery points", e.after.instance, wanted[0], wanted[1])
+            format!("only {}, {} and the recovery points", e.after.instance, listed(&wanted))
         }
-        (true, false) => format!("{} or {} is not in use", wanted[0], wanted[1]),
+        (true, false) => format!("one of {} is not in use", listed(&wanted)),
         (false, _) => format!("left over: {}", listed(&extra)),
     };
     Proof { holds: extra.is_empty() && present, claim: "nothing else left over", values }
@@ -180,23 +218,25 @@ fn events(e: &Evidence) -> Proof {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn thing(id: &str) -> Thing {
         Thing { id: id.to_owned(), state: "in-use".to_owned() }
     }
 
-    fn good() -> Evidence {
+    /// What a node without data volumes leaves behind that came back as it should.
+    pub(crate) fn good() -> Evidence {
         let identity = |instance: &str, root: &str| Identity {
             instance: instance.to_owned(),
             root: root.to_owned(),
             interface: "eni-1".to_owned(),
             address: "10.0.1.20".to_owned(),
+            data: BTreeMap::new(),
         };
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         Evidence {
-            wanted_address: "10.0.1.20".to_owned(),
+            wanted_address: None,
             before: identity("i-1", "vol-1"),
             after: identity("i-2", "vol-2"),
             acknowledged: 1234,
@@ -207,13 +247,14 @@ mod tests {
             interfaces: vec![thing("eni-1")],
             images: Vec::new(),
             finals: Vec::new(),
-            kept: ids(&["snap-1", "snap-2", "snap-3"]),
+            kept: [ids(&["snap-1"]), ids(&["snap-2"]), ids(&["snap-3"])].to_vec(),
             pending: Vec::new(),
             odd: Vec::new(),
             keep: 3,
             images_made: ids(&["ami-1"]),
             finals_made: ids(&["snap-9"]),
             events: EVENTS.iter().map(|kind| (*kind).to_owned()).collect(),
+            ..Evidence::default()
         }
     }
 
@@ -236,6 +277,8 @@ mod tests {
     fn each_fault_fails_its_own_proof() {
         assert_eq!(failed(|e| e.after.address = "10.0.1.21".into()), ["same private address"]);
         assert_eq!(failed(|e| e.seen_address.clear()), ["same private address"]);
+        assert_eq!(failed(|e| e.wanted_address = Some("10.0.1.9".into())), ["same private address"]);
+        assert_eq!(failed(|e| e.wanted_address = Some("10.0.1.20".into())), [""; 0]);
         assert_eq!(failed(|e| e.restored.writes = 1233), ["no write lost"]);
         assert_eq!(failed(|e| e.restored.lineage.clear()), ["new root, descended from the old one"]);
         assert_eq!(
