@@ -165,8 +165,7 @@ async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed>
         }
         _ => {
             let tick = engine.reconcile().await.map_err(Failed::logged)?;
-            tracing::debug!(?tick, "reconciled");
-            None
+            Some(metrics::of_nodes(&tick, deployment, now))
         }
     };
     if let Some(figures) = figures {

@@ -7,6 +7,7 @@
 
 pub mod absorb;
 pub mod backup;
+pub mod census;
 pub mod config;
 pub mod event;
 pub mod failure;
