@@ -5,6 +5,7 @@
 
 pub mod arrows;
 pub mod codes;
+pub mod dependencies;
 pub mod deployment;
 pub mod documents;
 pub mod files;
