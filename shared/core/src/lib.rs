@@ -26,5 +26,6 @@ pub mod plan;
 pub mod rebalance;
 pub mod record;
 pub mod removal;
+pub mod shown;
 pub mod snapshots;
 pub mod step;

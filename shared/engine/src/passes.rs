@@ -14,6 +14,7 @@ use perennial_core::ids::{GroupName, InstanceId, NodeName, VolumeId};
 use perennial_core::names::{Tagged, whole_second};
 use perennial_core::observation::{InstanceFacts, InstanceState};
 use perennial_core::record::{Steady, SteadyVolume, Stored};
+use perennial_core::shown::{SHOWN_MAX, bounded};
 use serde_json::Value;
 
 use crate::Engine;
@@ -196,7 +197,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         match judged {
             Ok(()) => Ended::Well,
             Err(failure) => {
-                tracing::warn!(id, code = %failure.code, "{failure}");
+                tracing::warn!(id = bounded(id, SHOWN_MAX), code = %failure.code, "{failure}");
                 Ended::Failed
             }
         }
