@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod documents;
 pub mod files;
 pub mod lines;
+pub mod logs;
 pub mod machine;
 pub mod source;
 pub mod tokens;
