@@ -26,7 +26,7 @@ use perennial_core::group::GroupRecord;
 use perennial_core::ids::{GroupName, NodeName};
 use perennial_core::names::shards;
 use perennial_core::orphans::Orphans;
-use perennial_core::record::{Steady, Stored};
+use perennial_core::record::{Standing, Steady, Stored};
 use perennial_engine::ports::{Commit, Indexed, Reply, Store, Written};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ use serde_json::Value;
 
 use crate::classify::failure;
 use attributes::{Item, text, to_attribute, to_json};
-use items::{NEVER, ORPHANS, OWNER, Part, RECORD, SETTINGS, STEADY, WORK_AT, WORK_SHARD};
+use items::{NEVER, ORPHANS, OWNER, Part, RECORD, SETTINGS, STANDING, STEADY, WORK_AT, WORK_SHARD};
 
 const GET_ITEM: &str = "DynamoDB:GetItem";
 const PUT_ITEM: &str = "DynamoDB:PutItem";
@@ -353,7 +353,13 @@ fn indexed_of(item: &Item) -> Option<Indexed> {
         })),
     };
     let steady = item.contains_key(STEADY).then(|| steady_of(item)).flatten();
-    Some(Indexed { node, at, steady })
+    let standing = item.contains_key(STANDING).then(|| standing_of(item)).flatten();
+    Some(Indexed { node, at, steady, standing })
+}
+
+/// One that cannot be read is none: then the record is asked.
+fn standing_of(item: &Item) -> Option<Standing> {
+    Standing::deserialize(&to_json(item)[STANDING]).ok()
 }
 
 fn steady_of(item: &Item) -> Option<Steady> {

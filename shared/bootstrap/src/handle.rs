@@ -104,7 +104,7 @@ fn engine<N>(
     match engine_at(time) {
         Ok(engine) => Some(engine),
         Err(FromTheFuture { by }) => {
-            let id = event["id"].as_str();
+            let id = event::id_of(event);
             tracing::warn!(
                 event.id = id,
                 ahead_seconds = by.as_secs(),
@@ -134,7 +134,7 @@ fn tick_time(event: &Value) -> Option<Option<Timestamp>> {
     };
     let parsed = time.as_str().and_then(|text| text.parse().ok());
     read(parsed.map(Some).ok_or_else(|| Malformed {
-        id: event["id"].as_str().unwrap_or("without id").to_owned(),
+        id: event::id_of(event),
         path: "time",
         problem: "is not an RFC 3339 time".to_owned(),
     }))
@@ -146,7 +146,7 @@ fn is_stale(event: &Value, time: Option<Timestamp>, now: Timestamp) -> bool {
     let late = time.map_or(jiff::SignedDuration::ZERO, |time| now.duration_since(time));
     let is_stale = late > limits::TICK_STALE;
     if is_stale {
-        let id = event["id"].as_str();
+        let id = event::id_of(event);
         tracing::warn!(event.id = id, late_seconds = late.as_secs(), "a stale tick is dropped");
     }
     is_stale
@@ -165,8 +165,7 @@ async fn tick<N: Entry>(function: Function, engine: &N) -> Result<Value, Failed>
         }
         _ => {
             let tick = engine.reconcile().await.map_err(Failed::logged)?;
-            tracing::debug!(?tick, "reconciled");
-            None
+            Some(metrics::of_nodes(&tick, deployment, now))
         }
     };
     if let Some(figures) = figures {

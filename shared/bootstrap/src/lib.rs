@@ -15,6 +15,9 @@ mod tests;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use lambda_runtime::tracing::Level;
+use lambda_runtime::tracing::subscriber::fmt::MakeWriter;
+use lambda_runtime::tracing::subscriber::fmt::writer::{MakeWriterExt, WithMaxLevel};
 use lambda_runtime::{LambdaEvent, service_fn};
 use perennial_aws::clients::clients;
 use perennial_aws::dynamodb::Tables;
@@ -52,14 +55,28 @@ pub enum Function {
 /// # Errors
 /// [`BadSettings`] with every problem of the environment, or a failure of the Lambda Runtime API.
 pub async fn run(function: Function) -> Result<(), lambda_runtime::Error> {
-    // Level and format as Lambda's logging controls say; every line within an invocation carries its id.
-    lambda_runtime::tracing::init_default_subscriber();
+    init_log();
     let settings = Settings::from_lookup(|key| std::env::var(key).ok()).inspect_err(|bad| {
         tracing::error!(problems = %bad, "the function cannot start");
     })?;
     let process = Process::new(settings).await;
     let process = &process;
     lambda_runtime::run(service_fn(move |event| process.invoke(function, event))).await
+}
+
+/// Level and format as Lambda's logging controls say; every line within an invocation carries its id. Nothing below
+/// debug is ever written, whatever they say: the runtime traces events whole, and the SDK requests and answers
+/// with their bodies, in which there are user data and items.
+fn init_log() {
+    lambda_runtime::tracing::init_default_subscriber_with_writer(discreet(std::io::stdout));
+}
+
+/// A writer that takes no traces.
+fn discreet<W>(writer: W) -> WithMaxLevel<W>
+where
+    W: for<'w> MakeWriter<'w> + 'static,
+{
+    writer.with_max_level(Level::DEBUG)
 }
 
 /// What lives as long as the process: the settings and the adapters over their clients.

@@ -6,6 +6,7 @@
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use jiff::Timestamp;
 use perennial_core::config::STATUS;
+use perennial_core::shown::{SHOWN_MAX, bounded};
 use serde_json::Value;
 
 use crate::failed::Failed;
@@ -34,7 +35,11 @@ pub(crate) fn read(event: &Value) -> Batch {
         let (id, number) = (change["Keys"]["id"]["S"].as_str(), change["SequenceNumber"].as_str());
         let (Some(id), Some(number)) = (id, number) else {
             let event = record["eventID"].as_str().unwrap_or("without id");
-            tracing::warn!(event.id = event, path = "dynamodb.Keys.id.S", "a malformed record is dropped");
+            tracing::warn!(
+                event.id = bounded(event, SHOWN_MAX),
+                path = "dynamodb.Keys.id.S",
+                "a malformed record is dropped"
+            );
             continue;
         };
         if !is_only_status(change) && batch.items.iter().all(|(known, _)| known != id) {
@@ -67,7 +72,7 @@ pub(crate) async fn configure<N: Entry>(engine: &N, batch: Batch) -> Value {
     let mut response = DynamoDbEventResponse::default();
     for (id, number) in batch.items {
         match engine.configure(&id).await {
-            Ok(configured) => tracing::info!(item.id = id, ?configured, "judged"),
+            Ok(configured) => tracing::info!(item.id = bounded(id, SHOWN_MAX), ?configured, "judged"),
             Err(failure) => {
                 Failed::logged(failure);
                 let mut failed = DynamoDbBatchItemFailure::default();

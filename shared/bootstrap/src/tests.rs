@@ -1,6 +1,8 @@
 //! Events as Lambda delivers them, against an engine that only notes what it is asked.
 
 use std::cell::RefCell;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use perennial_core::event::{AwsEvent, Envelope};
@@ -194,4 +196,38 @@ async fn a_failing_item_is_given_back_and_the_others_are_done() {
     assert_eq!(asked.calls.into_inner(), ["configure node#a", "configure node#b", "configure node#c"]);
     let nothing = given(&Asked::default(), Function::ConfigChange, &json!({"x": 1})).await.unwrap();
     assert_eq!(nothing, json!({"batchItemFailures": []}));
+}
+
+/// A log that is kept.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn traces_which_hold_events_and_requests_whole_are_never_written() {
+    use lambda_runtime::tracing::{Level, subscriber};
+
+    let kept = Kept::default();
+    let writer = kept.clone();
+    let subscriber = subscriber::fmt()
+        .with_max_level(Level::TRACE)
+        .with_writer(crate::discreet(move || writer.clone()))
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::trace!(body = "a whole event", "raw JSON event received from Lambda");
+        tracing::debug!("an attempt begins");
+        tracing::info!("driven");
+    });
+    let written = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    assert!(written.contains("an attempt begins") && written.contains("driven"), "{written}");
+    assert!(!written.contains("a whole event"), "{written}");
 }

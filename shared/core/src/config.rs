@@ -25,6 +25,7 @@ pub use parse::{Draft, group_name, node_name, parse, parse_group};
 
 use crate::ids::{AllocationId, GroupName, ImageId, SnapshotId, SubnetId};
 use crate::launch::Market;
+use crate::limits;
 use crate::names::{Tags, digest};
 
 /// The attribute that Perennial answers with.
@@ -383,6 +384,17 @@ pub struct Problem {
     pub value: String,
     /// What is wrong with it and what to do.
     pub remedy: String,
+}
+
+/// As many problems as an answer has room for, with a last one that counts the others.
+pub fn at_most_told(mut problems: Vec<Problem>) -> Vec<Problem> {
+    let left = problems.len().saturating_sub(limits::PROBLEMS_TOLD);
+    if left > 0 {
+        problems.truncate(limits::PROBLEMS_TOLD);
+        let remedy = "more problems than can be told of: mend these first".to_owned();
+        problems.push(Problem { path: "…".to_owned(), value: format!("{left} more"), remedy });
+    }
+    problems
 }
 
 /// Perennial's answer to an edit, kept in the item's `_status`.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::ids::{ImageId, InstanceId, SnapshotId, VolumeId};
+use crate::shown::bounded;
 
 /// An event that Perennial acts on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +82,15 @@ pub struct Malformed {
 /// # Errors
 /// [`Malformed`] with the place and the value, if what this kind of event must have is not there.
 pub fn parse(json: &Value) -> Result<Envelope, Malformed> {
-    let id = json["id"].as_str().unwrap_or("without id").to_owned();
+    let id = id_of(json);
     let reader = Reader { json, id: &id };
     let time = reader.text("time", &json["time"])?;
-    let time =
-        time.parse().map_err(|e| reader.bad("time", format!("{time:?} is not an RFC 3339 time: {e}")))?;
+    let time = time.parse().map_err(|e: jiff::Error| {
+        reader.bad(
+            "time",
+            format!("{} is not an RFC 3339 time: {}", shown(&json["time"]), bounded(e.to_string(), SHOWN)),
+        )
+    })?;
     let source = reader.text("source", &json["source"])?;
     let detail_type = reader.text("detail-type", &json["detail-type"])?;
     let event = match (source, detail_type) {
@@ -174,13 +179,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value as it may be shown in a log: bounded, so that a hostile event cannot flood it.
+/// The id of an event, as it may be shown in a log: those of EventBridge have 36 characters.
+pub fn id_of(json: &Value) -> String {
+    bounded(json["id"].as_str().unwrap_or("without id"), SHOWN)
+}
+
+/// So much of a value is shown in a log, so that a hostile event cannot flood it.
+const SHOWN: usize = 80;
+
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    bounded(value.to_string(), SHOWN)
 }
 
 #[cfg(test)]
@@ -239,6 +247,9 @@ mod tests {
         let mut event = warning();
         event["detail"]["instance-id"] = json!("ü".repeat(100_000));
         assert!(parse(&event).unwrap_err().to_string().len() < 400);
+        event["id"] = json!("ü".repeat(100_000));
+        event["time"] = json!("ü".repeat(100_000));
+        assert!(parse(&event).unwrap_err().to_string().len() < 800);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::shown::{MESSAGE_MAX, SHOWN_MAX, bounded};
+
 /// How a caller should take a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -44,19 +46,34 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with all its parts.
+    /// A failure with all its parts, which are bounded here: it ends up in logs, records and events.
     pub fn new(
         class: Class,
         call: &'static str,
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { class, code: code.into(), message: message.into(), call }
+        Self { class, code: bounded(code, SHOWN_MAX), message: bounded(message, MESSAGE_MAX), call }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} answered {}: {}", self.call, self.code, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_of_aws_is_bounded_and_still_says_who_may_not_do_what() {
+        let who = "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/reconcile \
+                   is not authorized to perform: ec2:RunInstances";
+        let message = format!("{who}. Encoded authorization failure message: {}", "x".repeat(3000));
+        let failure = Failure::new(Class::Terminal, "EC2:RunInstances", "UnauthorizedOperation", message);
+        assert!(failure.message.starts_with(who));
+        assert!(failure.to_string().chars().count() < 700);
     }
 }

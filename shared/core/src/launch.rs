@@ -4,6 +4,8 @@
 //! interface in the request exclude each other. The template's version is expanded here, once, into a
 //! request that is stored before it is sent and repeated as it stands.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::DataMode;
@@ -70,6 +72,17 @@ pub struct TemplateFacts {
     pub unsupported: Vec<Unsupported>,
 }
 
+/// User data in base64: it may hold secrets, so that nothing shows it but the request it is meant for.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserData(pub String);
+
+impl fmt::Debug for UserData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserData({} characters)", self.0.len())
+    }
+}
+
 /// Launch settings that are passed on as the template has them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -85,7 +98,7 @@ pub struct Settings {
     pub profile_name: Option<String>,
     /// User data, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_data: Option<String>,
+    pub user_data: Option<UserData>,
     /// Detailed monitoring.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<bool>,

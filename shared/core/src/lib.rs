@@ -7,6 +7,7 @@
 
 pub mod absorb;
 pub mod backup;
+pub mod census;
 pub mod config;
 pub mod event;
 pub mod failure;
@@ -25,5 +26,6 @@ pub mod plan;
 pub mod rebalance;
 pub mod record;
 pub mod removal;
+pub mod shown;
 pub mod snapshots;
 pub mod step;

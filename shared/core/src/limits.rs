@@ -136,6 +136,10 @@ pub const BACKUP_MISSING_IS_GONE: SignedDuration = secs(3 * 60);
 pub const BACKUP_HELD: SignedDuration = secs(60 * 60);
 /// So many images are remembered that members were launched from before the operator changed the image.
 pub const FORMER_IMAGES_KEPT: usize = 500;
+/// The most entries of a list that are read at all: twice what any list may have, and few enough to be compared.
+pub const LIST_MAX: usize = 1000;
+/// So many problems of one item are told of together: `_status` must fit into the item.
+pub const PROBLEMS_TOLD: usize = 50;
 /// The most members that a group may have: its record lists them all, and an item has at most 400 KB.
 pub const CAPACITY_MAX: u32 = 500;
 /// Highest value of `recycle`: beyond it a typo is likelier than a count.

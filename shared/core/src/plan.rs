@@ -215,6 +215,7 @@ impl<'a> Draft<'a> {
         if from != Phase::Running {
             *self.record.durations.entry(from).or_default() += spent;
         }
+        self.record.moved(from, to, now);
         self.record.phase = to;
         self.record.phase_since = now;
         self.record.reason = reason.into();

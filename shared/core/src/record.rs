@@ -5,6 +5,7 @@
 
 mod data;
 mod parts;
+mod standing;
 mod steady;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ pub use parts::{
     Accepted, Blocked, Blueprint, Claim, ElasticIp, FinalSnapshot, Former, Instance, LaunchIntent, Lost,
     Network, NodeImage, Notice, Replacement, Root, Superseded, Unseen,
 };
+pub use standing::Standing;
 pub use steady::{Steady, SteadyVolume};
 
 /// The schema this code writes. 2: a record may tell of lost data and of rests, which code that knows only
@@ -130,6 +132,10 @@ pub struct Record {
     /// written after it is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<Timestamp>,
+    /// Since when the node has had no instance that serves it, from the end of the last one or from its
+    /// resumption on, until it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_since: Option<Timestamp>,
     /// The value of `recycle` that the present launch serves.
     #[serde(default)]
     pub recycled: u32,
@@ -265,6 +271,7 @@ impl Record {
             restore: None,
             restored: None,
             lost_since: None,
+            away_since: None,
             recycled: 0,
             rolled: 0,
             launched: false,

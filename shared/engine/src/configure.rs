@@ -16,6 +16,7 @@ use perennial_core::journal::{Detail, Entry, Kind, OwnEvent};
 use perennial_core::names::{digest, life, whole_second};
 use perennial_core::phase::Phase;
 use perennial_core::record::{Accepted, Record};
+use perennial_core::shown::{SHOWN_MAX, bounded};
 use serde_json::Value;
 
 use judge::Membership;
@@ -154,17 +155,22 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         record: Option<&Record>,
         problems: Vec<Problem>,
     ) -> Reply<Configured> {
-        let hash = config::hash(item);
+        let (hash, problems) = (config::hash(item), config::at_most_told(problems));
         if says(item, &hash, false, &problems) {
             return Ok(Configured::Rejected);
         }
-        let reason =
-            format!("the item {id} was rejected: {} problem(s); nothing of it is in force", problems.len());
-        tracing::warn!(id, "{reason}");
+        // What is no name may be as long as a key of DynamoDB.
+        let shown = bounded(id, SHOWN_MAX);
+        let reason = format!(
+            "the item {shown} was rejected: {} problem(s); nothing of it is in force",
+            problems.len()
+        );
+        tracing::warn!(id = shown, "{reason}");
+        let unique = digest(&[id, &hash, &format!("{problems:?}")]);
         let detail = Detail {
-            id: format!("{}-rejected-{}", bare(id), &digest(&[&hash, &format!("{problems:?}")])[..16]),
-            node: if id.starts_with(GroupName::KEY_PREFIX) { String::new() } else { bare(id).to_owned() },
-            group: id.strip_prefix(GroupName::KEY_PREFIX).map(str::to_owned),
+            id: format!("{}-rejected-{}", bare(&shown), &unique[..16]),
+            node: if id.starts_with(GroupName::KEY_PREFIX) { String::new() } else { bare(&shown).to_owned() },
+            group: shown.strip_prefix(GroupName::KEY_PREFIX).map(str::to_owned),
             life: record.map(|r| r.life.clone()).unwrap_or_default(),
             cycle: record.map_or(0, |r| r.cycle),
             phase: record.map(|r| r.phase),

@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
+use perennial_core::census::Census;
 use perennial_core::config;
 use perennial_core::config::settings::SETTINGS;
 use perennial_core::group::GroupRecord;
 use perennial_core::ids::{GroupName, InstanceId, NodeName, VolumeId};
 use perennial_core::names::{Tagged, whole_second};
 use perennial_core::observation::{InstanceFacts, InstanceState};
-use perennial_core::record::{Steady, SteadyVolume};
+use perennial_core::record::{Steady, SteadyVolume, Stored};
+use perennial_core::shown::{SHOWN_MAX, bounded};
 use serde_json::Value;
 
 use crate::Engine;
@@ -32,6 +34,8 @@ pub struct Tick {
     pub failed: usize,
     /// Whether the deadline came first; the rest stays due.
     pub cut_short: bool,
+    /// All nodes, as the tick found them.
+    pub census: Census,
 }
 
 /// How many nodes or items one tick works on side by side.
@@ -66,6 +70,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         let now = whole_second(self.clock.now());
         // What is due comes before all: no other read that fails may keep a recovery waiting.
         let nodes = self.store.nodes().await?;
+        tick.census = self.census(&nodes).await;
         let removed = match self.reconcile_configs(&nodes, &mut tick).await {
             Ok(removed) => removed,
             Err(failure) => {
@@ -95,6 +100,30 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
             tracing::warn!(code = %failure.code, "the orphans were not looked for: {failure}");
         }
         Ok(tick)
+    }
+
+    /// Counts all nodes, by what the index says of them. Only of those that a version wrote last which told
+    /// nothing, and that do not simply run, the records are read, until their next write: few, and not for long.
+    async fn census(&self, nodes: &[Indexed]) -> Census {
+        let is_untold =
+            |node: &&Indexed| node.standing.is_none() && (node.steady.is_none() || node.at.is_some());
+        let (untold, told): (Vec<&Indexed>, Vec<&Indexed>) = nodes.iter().partition(is_untold);
+        let mut census = Census::default();
+        for node in told {
+            census.count(&node.node, node.standing.as_ref());
+        }
+        let reads = untold.into_iter().map(async |node| match self.has_time_for(4) {
+            true => (&node.node, self.store.load(&node.node).await.ok().flatten()),
+            false => (&node.node, None),
+        });
+        let read: Vec<_> = futures::stream::iter(reads).buffer_unordered(AT_ONCE).collect().await;
+        for (node, record) in read {
+            match record {
+                Some(Stored::Known(record)) => census.count(node, record.standing().as_ref()),
+                Some(Stored::Newer { .. }) | None => census.unread += 1,
+            }
+        }
+        census
     }
 
     async fn drive_in_time(&self, node: &NodeName, driver: Driver) -> Ended {
@@ -168,7 +197,7 @@ impl<E: Ec2, S: Store, B: Bus, C: Clock> Engine<E, S, B, C> {
         match judged {
             Ok(()) => Ended::Well,
             Err(failure) => {
-                tracing::warn!(id, code = %failure.code, "{failure}");
+                tracing::warn!(id = bounded(id, SHOWN_MAX), code = %failure.code, "{failure}");
                 Ended::Failed
             }
         }

@@ -22,7 +22,7 @@ use perennial_core::observation::{
     AddressFacts, ImageFacts, InstanceFacts, InterfaceFacts, SnapshotFacts, SubnetFacts, VolumeFacts,
 };
 use perennial_core::orphans::Orphans;
-use perennial_core::record::{Record, Steady, Stored};
+use perennial_core::record::{Record, Standing, Steady, Stored};
 use perennial_core::step::{
     BackupRequest, ImageRequest, InterfaceRequest, SetRequest, SnapshotRequest, VolumeRequest,
 };
@@ -160,6 +160,9 @@ pub struct Indexed {
     pub at: Option<Timestamp>,
     /// What the passes need of it, if it runs.
     pub steady: Option<Steady>,
+    /// What the figures need of it; `None` if it runs and waits for nothing, or if its record was last written by
+    /// a version that did not tell.
+    pub standing: Option<Standing>,
 }
 
 /// The two tables.

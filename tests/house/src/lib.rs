@@ -5,10 +5,12 @@
 
 pub mod arrows;
 pub mod codes;
+pub mod dependencies;
 pub mod deployment;
 pub mod documents;
 pub mod files;
 pub mod lines;
+pub mod logs;
 pub mod machine;
 pub mod reference;
 pub mod source;

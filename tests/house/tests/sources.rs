@@ -1,6 +1,6 @@
 //! Every source keeps to its place, its length and its promises.
 
-use perennial_house::{Finding, assert_clean, files, lines, source};
+use perennial_house::{Finding, assert_clean, files, lines, logs, source};
 
 #[test]
 fn core_is_pure_engine_has_no_hidden_input_and_nothing_is_unfinished() {
@@ -24,4 +24,11 @@ fn no_file_is_too_long() {
 #[test]
 fn nothing_names_a_path_of_one_machine() {
     assert_clean(files::all().unwrap().iter().flat_map(lines::machine_paths).collect());
+}
+
+#[test]
+fn no_log_shows_an_event_an_item_or_a_request_whole() {
+    let all = files::rust().unwrap();
+    let shipped = all.iter().filter(|file| file.is_in("shared") || file.is_in("functions"));
+    assert_clean(shipped.flat_map(logs::check).collect());
 }

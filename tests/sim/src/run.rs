@@ -15,6 +15,7 @@ use perennial_core::failure::Failure;
 use perennial_core::phase::Phase;
 use perennial_core::record::Record;
 use perennial_engine::Engine;
+use perennial_engine::passes::Tick;
 use serde_json::Value;
 
 use crate::account::Foreign;
@@ -63,6 +64,8 @@ pub struct Run {
     pub notes: BTreeMap<&'static str, String>,
     /// The address that each life had first.
     pub addresses: BTreeMap<String, Ipv4Addr>,
+    /// What the last reconcile tick that came to its end did, and when.
+    pub last_tick: Option<(Timestamp, Tick)>,
 }
 
 /// Something a function is woken by.
@@ -145,6 +148,7 @@ impl Run {
             timeout: TIMEOUT,
             notes: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            last_tick: None,
         }
     }
 
@@ -315,7 +319,12 @@ impl Run {
     }
 
     fn tick(&mut self) {
-        self.invoke(async |engine| engine.reconcile().await.map(|_| ()));
+        let (began, mut done) = (self.now(), None);
+        self.invoke(async |engine| {
+            done = Some(engine.reconcile().await?);
+            Ok(())
+        });
+        self.last_tick = done.map(|tick| (began, tick)).or(self.last_tick.take());
         self.invoke(async |engine| engine.snapshot_pass().await.map(|_| ()));
         let has_backups = self.world.0.borrow().groups.values().any(|group| group.backups.is_some());
         // Without any the pass is one read, and more calls to be broken are no more stories.

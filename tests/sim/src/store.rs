@@ -66,6 +66,7 @@ fn apply(world: &mut World, commit: &Commit) -> Reply<Written> {
     if read.phase.is_resting() {
         world.rested.insert(record.name.to_string());
     }
+    world.untold.remove(record.name.as_str());
     world.records.insert(record.name.to_string(), read);
     world.state.insert(record_key(&record.name), item);
     for resource in &commit.point {
@@ -83,12 +84,12 @@ fn apply(world: &mut World, commit: &Commit) -> Reply<Written> {
 }
 
 /// A node as the work index has it; `None` if it is not in it.
-fn indexed(record: &Record) -> Option<Indexed> {
+fn indexed(world: &World, record: &Record) -> Option<Indexed> {
     if !record.is_indexed() {
         return None;
     }
-    let at = record.wakes_at();
-    Some(Indexed { node: record.name.clone(), at, steady: record.steady() })
+    let standing = record.standing().filter(|_| !world.untold.contains(record.name.as_str()));
+    Some(Indexed { node: record.name.clone(), at: record.wakes_at(), steady: record.steady(), standing })
 }
 
 /// The key of an item that is about all nodes.
@@ -145,7 +146,8 @@ impl Store for Tables {
 
     async fn nodes(&self) -> Reply<Vec<Indexed>> {
         let read = |world: &mut World| {
-            let mut nodes: Vec<Indexed> = world.records.values().filter_map(indexed).collect();
+            let mut nodes: Vec<Indexed> =
+                world.records.values().filter_map(|record| indexed(world, record)).collect();
             nodes.sort_by(|a, b| (a.at.is_none(), a.at, &a.node).cmp(&(b.at.is_none(), b.at, &b.node)));
             Ok(nodes)
         };

@@ -59,6 +59,8 @@ pub struct World {
     pub state: BTreeMap<(String, String), Value>,
     /// The records in the state table, read back from what was written.
     pub records: BTreeMap<String, Record>,
+    /// Nodes whose entry in the work index is of a version that did not tell how they stand.
+    pub untold: BTreeSet<String>,
     /// The records of groups, by name, as the state table has them.
     pub groups: BTreeMap<String, GroupRecord>,
     /// Own events, in the order of publishing.
@@ -114,6 +116,7 @@ impl World {
             config: BTreeMap::new(),
             state: BTreeMap::new(),
             records: BTreeMap::new(),
+            untold: BTreeSet::new(),
             groups: BTreeMap::new(),
             published: Vec::new(),
             stream: Vec::new(),

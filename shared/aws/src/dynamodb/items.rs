@@ -36,8 +36,10 @@ pub(super) const OWNER: &str = "owner";
 pub(super) const WORK_SHARD: &str = "workShard";
 /// Sort key of the work index: RFC 3339 in whole seconds of UTC, so that text sorts as time.
 pub(super) const WORK_AT: &str = "workAt";
-/// What the passes need of a running node: the one attribute besides the keys that the work index has.
+/// What the passes need of a running node; projected into the work index.
 pub(super) const STEADY: &str = "steady";
+/// What the figures need of a node that does not simply run; projected into the work index.
+pub(super) const STANDING: &str = "standing";
 /// The record's own `workAt`, exactly and only if it has one: the index needs a value always.
 const WAKE_AT: &str = "wakeAt";
 /// `workAt` of a node that waits for nothing: later than any time.
@@ -79,6 +81,9 @@ pub(super) fn record_item(call: &'static str, record: &Record) -> Reply<Item> {
     }
     let wakes = record.wakes_at();
     item.insert(WORK_AT.into(), text(wakes.map_or_else(|| NEVER.to_owned(), index_time)));
+    if let Some(standing) = record.standing() {
+        item.insert(STANDING.into(), to_attribute(call, &standing)?);
+    }
     let shard = shard(&record.name);
     match record.steady() {
         Some(steady) => {

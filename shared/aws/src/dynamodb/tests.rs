@@ -99,7 +99,22 @@ fn unfinished_work_is_in_its_shard_in_whole_seconds() {
     assert!(!item.contains_key("steady"));
     let indexed = indexed_of(&item).unwrap();
     assert_eq!((indexed.node.as_str(), indexed.at), ("db", Some(at("2026-11-20T10:00:00Z"))));
-    assert_eq!(indexed.steady, None);
+    assert_eq!((indexed.steady, indexed.standing), (None, record().standing()));
+}
+
+#[test]
+fn only_a_node_that_does_not_simply_run_tells_how_it_stands() {
+    let item = items::record_item("test", &running()).unwrap();
+    assert!(!item.contains_key(STANDING), "a steady node costs no more than before");
+    assert_eq!(indexed_of(&item).unwrap().standing, None);
+    let since = at("2026-11-20T10:00:00Z");
+    let away = Record { phase: Phase::Releasing, away_since: Some(since), ..running() };
+    let mut item = items::record_item("test", &away).unwrap();
+    let standing = indexed_of(&item).unwrap().standing.unwrap();
+    assert_eq!((standing.phase, standing.missed_since), (Phase::Releasing, Some(since)));
+    assert_eq!(read(&item), away);
+    item.insert(STANDING.into(), text("odd"));
+    assert_eq!(indexed_of(&item).unwrap().standing, None, "then the record is asked");
 }
 
 #[test]
@@ -120,7 +135,7 @@ fn a_node_that_is_gone_is_not_in_the_index_and_reads_back_unchanged() {
     record.phase = Phase::Gone;
     record.work_at = Some(at("2026-11-20T10:00:30Z"));
     let item = items::record_item("test", &record).unwrap();
-    for attribute in [WORK_SHARD, WORK_AT, STEADY] {
+    for attribute in [WORK_SHARD, WORK_AT, STANDING, STEADY] {
         assert!(!item.contains_key(attribute), "{attribute}");
     }
     assert_eq!(read(&item), record);
@@ -132,6 +147,7 @@ fn the_longest_due_come_first_what_waits_for_nothing_last_and_each_node_once() {
         node: NodeName::parse(name).unwrap(),
         at: time.map(at),
         steady: None,
+        standing: None,
     };
     let nodes = in_order(vec![
         indexed("idle", None),

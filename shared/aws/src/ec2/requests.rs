@@ -49,7 +49,7 @@ pub(super) fn run_instances(request: &LaunchRequest) -> RunInstancesInputBuilder
         .set_tag_specifications(Some(launch_tags(request)))
         .set_key_name(settings.key_name.clone())
         .set_iam_instance_profile(profile(settings))
-        .set_user_data(settings.user_data.clone())
+        .set_user_data(settings.user_data.as_ref().map(|data| data.0.clone()))
         .set_monitoring(
             settings.monitoring.map(|on| RunInstancesMonitoringEnabled::builder().enabled(on).build()),
         )

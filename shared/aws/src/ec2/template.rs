@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{
     ResourceType, ResponseLaunchTemplateData as Data, ShutdownBehavior, Tenancy,
 };
 use perennial_core::ids::{ImageId, SubnetId};
-use perennial_core::launch::{Device, Settings, TemplateFacts, Unsupported};
+use perennial_core::launch::{Device, Settings, TemplateFacts, Unsupported, UserData};
 use perennial_core::names::Tags;
 
 use super::facts::tags;
@@ -60,7 +60,7 @@ fn settings(data: &Data) -> Settings {
         key_name: word(data.key_name()),
         profile_arn: word(profile.and_then(|p| p.arn())),
         profile_name: word(profile.and_then(|p| p.name())),
-        user_data: word(data.user_data()),
+        user_data: word(data.user_data()).map(UserData),
         monitoring: data.monitoring().and_then(|m| m.enabled()),
         ebs_optimized: data.ebs_optimized(),
         cpu_credits: word(data.credit_specification().and_then(|c| c.cpu_credits())),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use super::backup;
-use super::reader::{Reader, problem};
+use super::reader::{Reader, plain_number, problem};
 use super::{
     DataMode, DataPolicy, DesiredState, GroupPart, Launch, MarketPolicy, NetworkPolicy, NodeConfig,
     OnRebalance, Persist, Problem, Retained, Retention, RootPolicy, TemplateRef, TemplateSpec,
@@ -227,14 +227,14 @@ fn template(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> Option<Templ
     let version = reader.get("version").map_or("$Default".to_owned(), |version| {
         version.as_str().map_or_else(|| version.to_string(), str::to_owned)
     });
-    if !(version == "$Default" || version == "$Latest" || version.parse::<u64>().is_ok_and(|n| n > 0)) {
+    if !(version == "$Default" || version == "$Latest" || plain_number(&version).is_some_and(|n| n > 0)) {
         let remedy = "no version: write a number, \"$Default\" or \"$Latest\"";
         reader.refuse("version", &Value::from(version.as_str()), remedy);
     }
     let path = reader.at("");
     let path = path.trim_end_matches('.');
     let which = match (id, name) {
-        (Some(id), None) if id.starts_with("lt-") => Some(TemplateRef::Id(id.to_owned())),
+        (Some(id), None) if is_template_id(id) => Some(TemplateRef::Id(id.to_owned())),
         (Some(id), None) => {
             reader.refuse(
                 "id",
@@ -261,6 +261,12 @@ fn template(mut reader: Reader<'_>, problems: &mut Vec<Problem>) -> Option<Templ
     };
     reader.finish(problems);
     which.map(|which| TemplateSpec { which, version })
+}
+
+fn is_template_id(text: &str) -> bool {
+    let plausible =
+        |rest: &str| (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+    text.strip_prefix("lt-").is_some_and(plausible)
 }
 
 fn instance_type(text: &str) -> Option<String> {

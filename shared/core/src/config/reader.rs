@@ -4,6 +4,8 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use crate::limits;
+use crate::shown::{SHOWN_MAX, bounded};
 
 /// A map of an item, with its place, the attributes asked for so far, and the problems found so far.
 pub(super) struct Reader<'a> {
@@ -123,6 +125,14 @@ impl<'a> Reader<'a> {
             self.refuse(key, value, format!("expected a list (L) of {what}"));
             return None;
         };
+        if items.len() > limits::LIST_MAX {
+            self.refuse(
+                key,
+                &Value::from(items.len()),
+                format!("too many: at most {} are read", limits::LIST_MAX),
+            );
+            return None;
+        }
         let mut out = Vec::with_capacity(items.len());
         for (n, item) in items.iter().enumerate() {
             let at = format!("{key}[{n}]");
@@ -175,11 +185,16 @@ fn unknown(key: &str, known: &[&'static str]) -> String {
     }
 }
 
+/// A number of digits alone: no sign, nothing else that a parser of numbers lets through.
+pub(super) fn plain_number(text: &str) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 /// A number with one unit, as people write durations; nothing else, so that `5` or `5 minutes ago` are
 /// errors. Days are 24 hours.
 pub(super) fn plain_duration(text: &str) -> Option<SignedDuration> {
     let unit = text.chars().last()?;
-    let number: u32 = text[..text.len() - unit.len_utf8()].parse().ok()?;
+    let number = plain_number(&text[..text.len() - unit.len_utf8()])?;
     let secs = match unit {
         's' => 1,
         'm' => 60,
@@ -199,12 +214,8 @@ fn words(duration: SignedDuration) -> String {
     }
 }
 
-/// A problem, with its value as text of bounded length.
+/// A problem, with its place and its value as text of bounded length.
 pub(super) fn problem(path: &str, value: &Value, remedy: impl Into<String>) -> Problem {
-    let mut shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    if let Some((end, _)) = shown.char_indices().nth(120) {
-        shown.truncate(end);
-        shown.push('…');
-    }
-    Problem { path: path.to_owned(), value: shown, remedy: remedy.into() }
+    let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Problem { path: bounded(path, SHOWN_MAX), value: bounded(shown, SHOWN_MAX), remedy: remedy.into() }
 }
