@@ -1,5 +1,6 @@
 # Every task of this repository. `make` or `make help` lists them; CI calls only `make ci`.
-# Needed: a Rust toolchain (rust-toolchain.toml says which), a C compiler and GNU make; `build` needs cargo-lambda too.
+# Needed: a Rust toolchain (rust-toolchain.toml says which), a C compiler, GNU make, and for what has to do with Lambda and
+# AWS python3 with venv: the tools of infra/requirements.txt come with it, into target/tools.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -18,14 +19,25 @@ SEEDS ?= 1000
 FIRST_SEED ?= 0
 ONE_IN ?= 1
 ARCH ?= arm64
-ARCH_FLAG = $(if $(filter arm64,$(ARCH)),--arm64,$(if $(filter x86_64,$(ARCH)),--x86-64,$(error ARCH is "$(ARCH)": write arm64 or x86_64)))
+# By either name; a mistake is told when it is used.
+arch_of = $(if $(filter arm64 x86_64,$(ARCH)),$(1),$(error ARCH is "$(ARCH)": write arm64 or x86_64))
+ARCH_FLAG = $(call arch_of,$(if $(filter arm64,$(ARCH)),--arm64,--x86-64))
+RUST_TARGET = $(call arch_of,$(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu)
 # More options for cargo-lambda, such as `--compiler cargo` where a cross compiler of one's own is installed.
 LAMBDA_FLAGS ?=
 
-.PHONY: help demo cloud test e2e sim matrix bench lint doc build ci
+PYTHON ?= python3
+TOOLS := $(CURDIR)/target/tools
+# The tools of infra/requirements.txt before others of the same name, so that every machine builds and checks alike.
+WITH_TOOLS = PATH="$(TOOLS)/bin:$$PATH"
+# What talks to the user's account is the user's own AWS CLI, if there is one. Variables given to make are in the
+# environment of what it runs.
+WITH_OWN = PATH="$$PATH:$(TOOLS)/bin" ARCH="$(ARCH)"
+
+.PHONY: help demo cloud test e2e sim matrix bench lint lint-template doc tools build check-zips deploy deploy-code remove ci
 
 help: ## Lists the tasks.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # One selection of packages for every development build: with another one the features of shared crates differ,
 # and the EC2 SDK is built once more, which takes minutes.
@@ -63,8 +75,34 @@ lint: ## Checks formatting and lints; warnings are errors.
 doc: ## Builds the documentation of the code, private items included; warnings are errors.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
-build: ## Builds the functions for Lambda with cargo-lambda (ARCH=arm64 or x86_64).
-	@$(CARGO) lambda --version >/dev/null 2>&1 || { echo "cargo-lambda is missing. Install it: pip install cargo-lambda" >&2; exit 1; }
-	$(CARGO) lambda build --release $(ARCH_FLAG) $(LAMBDA_FLAGS) $(FUNCTION_PACKAGES)
+tools: $(TOOLS)/.complete ## Installs the tools of infra/requirements.txt into target/tools.
 
-ci: lint doc test ## Everything that must pass before a change goes in.
+$(TOOLS)/.complete: infra/requirements.txt
+	@$(PYTHON) -m venv $(TOOLS) || { echo "python3 with venv is missing. Install it, such as by: apt-get install python3-venv" >&2; exit 1; }
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+lint-template: $(TOOLS)/.complete ## Checks the deployment template and the scripts beside it; warnings are errors.
+	$(TOOLS)/bin/cfn-lint --include-checks I --template infra/template.yaml
+	$(TOOLS)/bin/shellcheck --external-sources infra/*.sh .ci/run
+
+build: $(TOOLS)/.complete ## Builds the functions for Lambda, as zips in target/lambda (ARCH=arm64 or x86_64).
+	@! command -v rustup >/dev/null || rustup target add $(RUST_TARGET)
+	$(WITH_TOOLS) $(CARGO) lambda build --release --locked $(ARCH_FLAG) --output-format zip --lambda-dir target/lambda \
+		$(LAMBDA_FLAGS) $(FUNCTION_PACKAGES)
+
+check-zips: ## Checks the zips of `make build`: their size, and that each function starts (ARCH as there).
+	$(PYTHON) infra/zips.py --architecture $(ARCH)
+
+deploy: ## Makes or updates a stack with what was built (STACK= REGION=, and ARCH= DEPLOYMENT= BUCKET= PARAMETERS="A=b C=d").
+	@$(WITH_OWN) infra/deploy.sh
+
+deploy-code: ## Updates only the code of a stack's functions with what was built (STACK= REGION=).
+	@$(WITH_OWN) infra/deploy-code.sh
+
+remove: ## Deletes a stack that has no nodes, and says what is left (STACK= REGION=).
+	@$(WITH_OWN) infra/remove.sh
+
+ci: ## Everything that must pass before a change goes in.
+	$(MAKE) lint doc test lint-template
+	$(MAKE) build check-zips ARCH=x86_64

@@ -196,6 +196,8 @@ fn resolver(document: &Value, resources: &Map<String, Value>, place: &Place) -> 
             "AWS::DynamoDB::Table" => "TableName",
             "AWS::Events::EventBus" | "AWS::Events::Rule" => "Name",
             "AWS::SQS::Queue" => "QueueName",
+            "AWS::Logs::LogGroup" => "LogGroupName",
+            "AWS::SNS::Topic" => "TopicName",
             "AWS::Serverless::Function" => "FunctionName",
             _ => "",
         };

@@ -197,6 +197,7 @@ impl Resolver {
             "AWS::SQS::Queue" => {
                 format!("https://sqs.{}.amazonaws.com/{}/{}", self.region, self.account, resource.name)
             }
+            "AWS::SNS::Topic" => format!("arn:aws:sns:{}:{}:{}", self.region, self.account, resource.name),
             _ => resource.name.clone(),
         })
     }
@@ -215,6 +216,9 @@ impl Resolver {
             ("AWS::Events::EventBus", "Name") | ("AWS::SQS::Queue", "QueueName") => Ok(resource.name.clone()),
             ("AWS::Serverless::Function", "Arn") => Ok(arn("lambda", "function:")),
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", "")),
+            // With its streams, as CloudFormation gives it.
+            ("AWS::Logs::LogGroup", "Arn") => Ok(format!("{}:*", arn("logs", "log-group:"))),
+            ("AWS::SNS::Topic", "TopicArn") => Ok(arn("sns", "")),
             ("AWS::Logs::LogGroup", "Arn") => Ok(format!("{}:*", arn("logs", "log-group:"))),
             (kind, _) => Err(Problem::new(
                 place,
