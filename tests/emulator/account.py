@@ -5,9 +5,6 @@ Reads only. It answers with plain values; whether they are right is said in `che
 
 import time
 
-import boto3
-from botocore.config import Config
-
 DEPLOYMENT = "perennial"
 NODE = "first"
 
@@ -21,6 +18,10 @@ class Account:
 
     def client(self, service):
         """A client of the emulator that stands for `service`."""
+        # Here, so that the guide can be tested without the emulator's virtual environment.
+        import boto3
+        from botocore.config import Config
+
         name = "AWS_ENDPOINT_URL_EC2" if service == "ec2" else "AWS_ENDPOINT_URL"
         return boto3.client(
             service, endpoint_url=self.environment[name], region_name=self.environment["AWS_REGION"],

@@ -9,6 +9,7 @@ needs to see why. Repeats nothing, asks for nothing, and leaves no process and n
 import argparse
 import os
 import pathlib
+import platform
 import signal
 import sys
 import time
@@ -35,7 +36,8 @@ class Bed:
         self.started = time.monotonic()
         self.deployed_at = None
         self.memory = {}
-        self.world = World(ROOT, pathlib.Path(sys.prefix), options.cloud.resolve(), options.directory.resolve())
+        venv, directory = pathlib.Path(sys.prefix), ROOT / "target" / "bed"
+        self.world = World(ROOT, venv, options.cloud.resolve(), directory)
         self.account = Account(self.world, self.say)
         self.relay = Relay(self.world, self.account.client)
         self.parameters = Parameters(self.account.base_image)
@@ -56,7 +58,7 @@ class Bed:
         """The whole guide."""
         blocks, stood_in = guide.read(text), set()
         environment = {**self.world.environment(), **rust_environment(),
-                       "ARCH": "x86_64", "AWS_ENDPOINT_URL_SSM": self.parameters.url}
+                       "ARCH": architecture(), "AWS_ENDPOINT_URL_SSM": self.parameters.url}
         shell = Shell(ROOT, environment, self.world.directory / "shell-state", self.say)
         for position, block in enumerate(blocks):
             if block.mark != "run":
@@ -84,6 +86,12 @@ class Bed:
             self.say(f"  ok: {check.__doc__.splitlines()[0]}")
 
 
+def architecture():
+    """What this machine can run, by Lambda's name for it."""
+    machine = platform.machine()
+    return {"aarch64": "arm64"}.get(machine, machine)
+
+
 def rust_environment():
     """Where the tools of `make` find their own things; the bed's home directory is an empty one."""
     home = pathlib.Path.home()
@@ -97,7 +105,6 @@ def options():
     parser.add_argument("--cloud", type=pathlib.Path, default=ROOT / "target/debug/perennial-cloud")
     parser.add_argument("--zips", type=pathlib.Path, default=ROOT / "target/lambda")
     parser.add_argument("--guide", type=pathlib.Path, default=ROOT / "docs/GUIDE.md")
-    parser.add_argument("--directory", type=pathlib.Path, default=ROOT / "target/bed")
     return parser.parse_args()
 
 
