@@ -111,8 +111,8 @@ $(BED)/.complete: tests/emulator/requirements.txt
 
 bed: $(BED)/.complete ## Runs the guide's commands against an independent emulator, with the zips of `make build` for this machine.
 	$(BUILD_BINS)
-	$(BED)/bin/python -m unittest discover --start-directory tests/emulator
-	$(BED)/bin/python tests/emulator/bed.py --cloud $(TARGET)/debug/perennial-cloud
+	$(BED)/bin/python -B -m unittest discover --start-directory tests/emulator
+	$(BED)/bin/python -B tests/emulator/bed.py --cloud $(TARGET)/debug/perennial-cloud
 
 ci: ## Everything that must pass before a change goes in.
 	$(MAKE) lint doc test lint-template

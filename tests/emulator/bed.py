@@ -36,6 +36,7 @@ class Bed:
         self.started = time.monotonic()
         self.deployed_at = None
         self.memory = {}
+        self.shell = None
         venv, directory = pathlib.Path(sys.prefix), ROOT / "target" / "bed"
         self.world = World(ROOT, venv, options.cloud.resolve(), directory)
         self.account = Account(self.world, self.say)
@@ -59,7 +60,7 @@ class Bed:
         blocks, stood_in = guide.read(text), set()
         environment = {**self.world.environment(), **rust_environment(),
                        "ARCH": architecture(), "AWS_ENDPOINT_URL_SSM": self.parameters.url}
-        shell = Shell(ROOT, environment, self.world.directory / "shell-state", self.say)
+        self.shell = Shell(ROOT, environment, self.world.directory / "shell-state", self.say)
         for position, block in enumerate(blocks):
             if block.mark != "run":
                 self.say(f"- {block.section}, line {block.line}: left out: {block.reason}")
@@ -73,7 +74,7 @@ class Bed:
             self.say(f"> {block.section}, line {block.line}")
             if block.section == "Deploy" and self.deployed_at is None:
                 self.deployed_at = time.monotonic()
-            shell.run(block.text, SECONDS)
+            self.shell.run(block.text, SECONDS)
             if block is run[-1]:
                 self.check(checks.AFTER, block.section)
         if self.relay.problems:

@@ -138,6 +138,12 @@ def healthy(bed):
         assert ticks >= minutes - 1, f"{name} ran {ticks} times in {minutes} minutes"
 
 
+def remove_refuses(bed):
+    """As long as the node lives, `make remove` refuses, and names it."""
+    said = bed.shell.fails(f"make remove STACK={DEPLOYMENT} REGION=$AWS_REGION", 60)
+    assert "node#first" in said, said
+
+
 def handed_over(bed):
     """Nothing carries a tag of Perennial any more."""
     ec2 = bed.account.client("ec2")
@@ -177,6 +183,7 @@ BEFORE = {
     "Prepare the account": [before_anything],
     "Take its instance away": [the_guest_writes],
     "Pause and resume": [the_guest_writes],
+    "Give the node up": [remove_refuses],
 }
 # In the place of the blocks of a section that make sense on AWS alone.
 INSTEAD = {

@@ -29,6 +29,14 @@ class Shell:
         self.environment = {**environment, "BED_STATE": str(state)}
         self.say = say
 
+    def fails(self, text, seconds):
+        """Runs a command that must not succeed; returns what it says."""
+        try:
+            self.run(text, seconds)
+        except BlockFailed as refusal:
+            return str(refusal)
+        raise BlockFailed(f"this should have been refused:\n{text}")
+
     def run(self, text, seconds):
         """Runs one block; raises BlockFailed with its last lines."""
         process = subprocess.Popen(

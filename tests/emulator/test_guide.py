@@ -59,6 +59,11 @@ class TheGuide(unittest.TestCase):
         outside = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
         self.assertEqual(re.findall(r"^ {4}\S.*|^\$ .*", outside, re.MULTILINE), [])
 
+    def test_no_block_has_a_comment(self):
+        """An interactive zsh takes the hash for a command."""
+        for block in guide.read(TEXT):
+            self.assertNotRegex(block.text, r"(?m)(^|\s)# ", f"line {block.line}")
+
     def test_each_check_belongs_to_a_section_with_blocks_that_are_run(self):
         run = {block.section for block in guide.read(TEXT) if block.mark == "run"}
         self.assertLessEqual(set(checks.BEFORE) | set(checks.AFTER), run)
