@@ -111,7 +111,6 @@ def start(path):
         "PERENNIAL_CONFIG_TABLE": "perennial-config",
         "PERENNIAL_STATE_TABLE": "perennial-state",
         "PERENNIAL_EVENT_BUS": "perennial",
-        
         "PERENNIAL_DEPLOYMENT": "perennial",
     }
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::Finding;
 use crate::deployment::{functions, line_of, of_kind};
 use crate::files::File;
+use crate::tokens::Tokens;
 
 /// The properties that name what is made.
 const NAMES: [&str; 8] = [
@@ -222,6 +223,46 @@ pub fn check_alarms(file: &File, template: &Value) -> Vec<Finding> {
     findings.found
 }
 
+/// Every figure of ours that an alarm or the dashboard looks at is one that is written: no emulator would miss it.
+pub fn check_metrics(file: &File, template: &Value, written: &File) -> Vec<Finding> {
+    let mut findings = Findings::new(file);
+    let told = Tokens::read(&written.text).map(|tokens| tokens.without_tests().strings()).unwrap_or_default();
+    let told: BTreeSet<String> = told.into_iter().map(|literal| literal.what).collect();
+    let remedy = format!("correct it, or write it in {}", written.path);
+    for (name, alarm) in of_kind(template, "AWS::CloudWatch::Alarm") {
+        let metric = alarm["Properties"]["MetricName"].as_str().unwrap_or_default();
+        let holds = alarm["Properties"]["Namespace"] != "Perennial" || told.contains(metric);
+        findings.unless(
+            holds,
+            name,
+            &format!("every figure of an alarm is written, and {metric} is not"),
+            &remedy,
+        );
+    }
+    for (name, dashboard) in of_kind(template, "AWS::CloudWatch::Dashboard") {
+        // Parameters stand in it as figures, which `${…}` is not.
+        let body = dashboard["Properties"]["DashboardBody"]
+            .as_str()
+            .unwrap_or_default()
+            .replace("${RecoveryPointAgeAlarm}", "0");
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        findings.unless(body.is_object(), name, "a dashboard is JSON", "mend its DashboardBody");
+        for widget in body["widgets"].as_array().into_iter().flatten() {
+            let rows = widget["properties"]["metrics"].as_array().into_iter().flatten();
+            let own = rows.scan("", |namespace, row| {
+                // A dot repeats what the row above has in its place.
+                *namespace = row[0].as_str().filter(|text| !text.starts_with('.')).unwrap_or(namespace);
+                Some((*namespace, row[1].as_str().unwrap_or_default()))
+            });
+            for (_, metric) in own.filter(|(namespace, _)| *namespace == "Perennial") {
+                let rule = format!("every figure of the dashboard is written, and {metric} is not");
+                findings.unless(told.contains(metric), name, &rule, &remedy);
+            }
+        }
+    }
+    findings.found
+}
+
 /// Whatever has a name has that of its deployment in it, so that two deployments fit into one account.
 pub fn check_names(file: &File, template: &Value) -> Vec<Finding> {
     let mut findings = Findings::new(file);
@@ -358,6 +399,32 @@ Resources:
             assert!(GOOD.contains(from), "{from}");
             let found = findings(&GOOD.replacen(from, to, 1));
             assert!(found.iter().any(|finding| finding.rule.contains(rule)), "{rule}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_nobody_writes_is_found() {
+        let text = r#"
+Resources:
+  Good: {Type: "AWS::CloudWatch::Alarm", Properties: {Namespace: Perennial, MetricName: Told}}
+  Other: {Type: "AWS::CloudWatch::Alarm", Properties: {Namespace: AWS/Lambda, MetricName: Errors}}
+  Bad: {Type: "AWS::CloudWatch::Alarm", Properties: {Namespace: Perennial, MetricName: Mistold}}
+  Board:
+    Type: AWS::CloudWatch::Dashboard
+    Properties:
+      DashboardBody: !Sub |
+        {"widgets": [{"properties": {"limit": ${RecoveryPointAgeAlarm}, "metrics": [
+          ["Perennial", "Told", "Deployment", "${Deployment}"], [".", "Untold", ".", "."]]}},
+          {"properties": {"metrics": [["AWS/SQS", "Visible"], ["...", "x"]]}}]}
+  Broken: {Type: "AWS::CloudWatch::Dashboard", Properties: {DashboardBody: "{"}}
+"#;
+        let file = File { path: "t.yaml".to_owned(), text: text.to_owned() };
+        let written = File { path: "m.rs".to_owned(), text: r#"const NAME: &str = "Told";"#.to_owned() };
+        let found = check_metrics(&file, &read(&file).unwrap(), &written);
+        let rules: Vec<&str> = found.iter().map(|finding| finding.rule.as_str()).collect();
+        assert_eq!(rules.len(), 3, "{rules:#?}");
+        for part in ["Mistold is not: Bad", "Untold is not: Board", "is JSON: Broken"] {
+            assert!(rules.iter().any(|rule| rule.contains(part)), "{part} in {rules:#?}");
         }
     }
 

@@ -47,3 +47,11 @@ fn what_no_emulator_applies_is_asked_for() {
     ];
     assert_clean(checks.iter().flat_map(|check| check(&file, &template)).collect());
 }
+
+#[test]
+fn every_figure_that_is_watched_is_written() {
+    let file = files::one("infra/template.yaml").unwrap();
+    let template = deployment::read(&file).unwrap();
+    let written = files::one("shared/bootstrap/src/metrics.rs").unwrap();
+    assert_clean(stack::check_metrics(&file, &template, &written));
+}

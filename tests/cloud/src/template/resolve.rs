@@ -216,9 +216,8 @@ impl Resolver {
             ("AWS::Events::EventBus", "Name") | ("AWS::SQS::Queue", "QueueName") => Ok(resource.name.clone()),
             ("AWS::Serverless::Function", "Arn") => Ok(arn("lambda", "function:")),
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", "")),
-            // With its streams, as CloudFormation gives it.
-            ("AWS::Logs::LogGroup", "Arn") => Ok(format!("{}:*", arn("logs", "log-group:"))),
             ("AWS::SNS::Topic", "TopicArn") => Ok(arn("sns", "")),
+            // With its streams, as CloudFormation gives it.
             ("AWS::Logs::LogGroup", "Arn") => Ok(format!("{}:*", arn("logs", "log-group:"))),
             (kind, _) => Err(Problem::new(
                 place,
