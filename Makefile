@@ -28,13 +28,14 @@ LAMBDA_FLAGS ?=
 
 PYTHON ?= python3
 TOOLS := $(CURDIR)/target/tools
+BED := $(CURDIR)/target/bed-venv
 # The tools of infra/requirements.txt before others of the same name, so that every machine builds and checks alike.
 WITH_TOOLS = PATH="$(TOOLS)/bin:$$PATH"
 # What talks to the user's account is the user's own AWS CLI, if there is one. Variables given to make are in the
 # environment of what it runs.
 WITH_OWN = PATH="$$PATH:$(TOOLS)/bin" ARCH="$(ARCH)"
 
-.PHONY: help demo cloud test e2e sim matrix bench lint lint-template doc tools build check-zips deploy deploy-code remove ci
+.PHONY: help demo cloud test e2e sim matrix bench lint lint-template doc tools build check-zips deploy deploy-code remove bed ci
 
 help: ## Lists the tasks.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -103,6 +104,17 @@ deploy-code: ## Updates only the code of a stack's functions with what was built
 remove: ## Deletes a stack that has no nodes, and says what is left (STACK= REGION=).
 	@$(WITH_OWN) infra/remove.sh
 
+$(BED)/.complete: tests/emulator/requirements.txt
+	@$(PYTHON) -m venv $(BED) || { echo "python3 with venv is missing. Install it, such as by: apt-get install python3-venv" >&2; exit 1; }
+	$(BED)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+bed: $(BED)/.complete ## Runs the guide's commands against an independent emulator, with the zips of `make build` for this machine.
+	$(BUILD_BINS)
+	$(BED)/bin/python -B -m unittest discover --start-directory tests/emulator
+	$(BED)/bin/python -B tests/emulator/bed.py --cloud $(TARGET)/debug/perennial-cloud
+
 ci: ## Everything that must pass before a change goes in.
 	$(MAKE) lint doc test lint-template
 	$(MAKE) build check-zips ARCH=x86_64
+	$(MAKE) bed

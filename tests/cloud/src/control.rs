@@ -169,7 +169,7 @@ fn answer(state: &mut State, method: &str, path: &str, query: &str, body: &str) 
             state.faults.clear_calls();
             Ok(json!({}))
         }
-        ("GET", "events" | "calls" | "invocations" | "dead-letters") => list(state, path, query),
+        ("GET", "events" | "emitted" | "calls" | "invocations" | "dead-letters") => list(state, path, query),
         ("GET", "rights") => {
             nothing(query)?;
             Ok(state.rights.to_json())
@@ -258,6 +258,10 @@ fn list(state: &State, path: &str, query: &str) -> Answer {
             let entries = state.published.after(since).map(|(seq, entry)| entry.to_json(seq));
             json!({"events": entries.collect::<Vec<_>>()})
         }
+        "emitted" => {
+            let entries = state.emitted.after(since).map(|(seq, event)| json!({"seq": seq, "event": event}));
+            json!({"events": entries.collect::<Vec<_>>()})
+        }
         "calls" => {
             let entries = state.calls.after(since).map(|(seq, entry)| entry.to_json(seq));
             json!({"calls": entries.collect::<Vec<_>>()})
@@ -323,8 +327,8 @@ fn not_found(method: &str, path: &str) -> Refusal {
         404,
         format!(
             "there is no {method} /_cloud/{path}; there are GET clock, volumes/ID, calls, invocations, events, \
-             dead-letters, functions, rights; POST interrupt, write, hang, fail, impair, spoil, capacity, events, faults, kill; DELETE events, \
-             faults"
+             emitted, dead-letters, functions, rights; POST interrupt, write, hang, fail, impair, spoil, capacity, \
+             events, faults, kill; DELETE events, faults"
         ),
     )
 }

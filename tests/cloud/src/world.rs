@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) calls: Journal<Call>,
     pub(crate) invocations: Journal<Invocation>,
     pub(crate) published: Journal<Published>,
+    /// Events of the model itself, for whoever delivers them to functions that run elsewhere.
+    pub(crate) emitted: Journal<Value>,
     pub(crate) dead_letters: Journal<DeadLetter>,
     pub(crate) rights: Rights,
     pub(crate) partition_keys: PartitionKeys,
@@ -110,6 +112,7 @@ impl World {
             calls: Journal::new(),
             invocations: Journal::new(),
             published: Journal::new(),
+            emitted: Journal::new(),
             dead_letters: Journal::new(),
             rights,
             partition_keys: template.tables.iter().map(crate::template::Table::partition_key).collect(),
@@ -199,6 +202,7 @@ impl State {
     fn settle(&mut self) {
         for event in self.cloud.take_events() {
             self.route("default", &event);
+            self.emitted.add(event);
         }
         self.pump_streams();
     }
