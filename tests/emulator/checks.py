@@ -6,6 +6,7 @@ that the guest writes to its disk. The guide itself only shows a person what hap
 
 import base64
 import hashlib
+import json
 
 from account import DEPLOYMENT
 
@@ -71,6 +72,23 @@ def runs(bed):
     bed.memory["machine"] = bed.account.machine()
 
 
+def failures_are_kept(bed):
+    """An event that a function fails at is tried three times, and lies in that function's queue then."""
+    name, lambdas, sqs = f"{DEPLOYMENT}-spot-interruption", bed.account.client("lambda"), bed.account.client("sqs")
+    before = lambdas.get_function_configuration(FunctionName=name)["Environment"]
+    # Without its settings the function does not start.
+    lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": {}})
+    lambdas.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps({"id": "to be kept"}))
+    queue = sqs.get_queue_url(QueueName=f"{name}-dead-letters")["QueueUrl"]
+    letter, = bed.account.until("the dead letter", 60, lambda: sqs.receive_message(QueueUrl=queue).get("Messages"))
+    told = json.loads(letter["Body"])
+    assert told["requestPayload"] == {"id": "to be kept"}, told
+    assert told["requestContext"]["condition"] == "RetriesExhausted", told
+    sqs.delete_message(QueueUrl=queue, ReceiptHandle=letter["ReceiptHandle"])
+    lambdas.update_function_configuration(FunctionName=name, Environment=before)
+    bed.memory["meant"] = set(errors_of(bed, "spot-interruption"))
+
+
 def the_guest_writes(bed):
     """Something to lose."""
     machine = bed.account.machine()
@@ -123,19 +141,26 @@ def untouched(bed):
 
 
 def healthy(bed):
-    """While all this went on nothing failed: no error in a log, no dead letter, every schedule fired."""
+    """While all this went on nothing failed: no error in a log, no dead letter; schedules fired, and metrics were written."""
     sqs = bed.account.client("sqs")
     for url in sqs.list_queues()["QueueUrls"]:
         name = "ApproximateNumberOfMessages"
         count = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
         assert count == "0", f"{count} dead letters in {url}"
     for name in sorted(path.name for path in (bed.root / "functions").iterdir()):
-        errors = [line for line in bed.account_log(name) if '"level":"ERROR"' in line or "errorMessage" in line]
+        errors = [line for line in errors_of(bed, name) if line not in bed.memory["meant"]]
         assert not errors, "\n".join([f"{name}:", *errors])
+    figures = [line for line in bed.account_log("snapshot-schedule") if line.startswith("{") and '"_aws"' in line]
+    assert any("RecoveryPointAgeSeconds" in json.loads(line) for line in figures), "no metric was written"
     minutes = bed.minutes_deployed()
     for name in ("reconcile", "snapshot-schedule", "image-backup"):
         ticks = sum("START RequestId" in line for line in bed.account_log(name))
         assert ticks >= minutes - 1, f"{name} ran {ticks} times in {minutes} minutes"
+
+
+def errors_of(bed, name):
+    """What a function wrote of errors."""
+    return [line for line in bed.account_log(name) if '"level":"ERROR"' in line or "errorMessage" in line]
 
 
 def remove_refuses(bed):
@@ -192,7 +217,7 @@ INSTEAD = {
 AFTER = {
     "Deploy": [deployed],
     "The first node": [answered],
-    "Watch it": [runs],
+    "Watch it": [runs, failures_are_kept],
     "Take its instance away": [woken_by_events],
     "Interrupt it with notice": [warned],
     "Update": [untouched],

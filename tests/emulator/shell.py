@@ -18,7 +18,11 @@ if [ -e "$BED_STATE" ]; then . "$BED_STATE"; fi
 
 
 class BlockFailed(Exception):
-    """A block that did not end well."""
+    """A block that did not end well, with all that it said."""
+
+    def __init__(self, why, lines=()):
+        super().__init__(why)
+        self.said = "\n".join(lines)
 
 
 class Shell:
@@ -34,7 +38,7 @@ class Shell:
         try:
             self.run(text, seconds)
         except BlockFailed as refusal:
-            return str(refusal)
+            return refusal.said
         raise BlockFailed(f"this should have been refused:\n{text}")
 
     def run(self, text, seconds):
@@ -63,6 +67,6 @@ class Shell:
         finally:
             timer.cancel()
         if late.is_set():
-            raise BlockFailed(f"not done after {seconds} seconds:\n{text}")
+            raise BlockFailed(f"not done after {seconds} seconds:\n{text}", lines)
         if code != 0:
-            raise BlockFailed(f"exit code {code}:\n{text}\n" + "\n".join(lines[-15:]))
+            raise BlockFailed(f"exit code {code}:\n{text}\n" + "\n".join(lines[-15:]), lines)
