@@ -35,7 +35,7 @@ WITH_TOOLS = PATH="$(TOOLS)/bin:$$PATH"
 # environment of what it runs.
 WITH_OWN = PATH="$$PATH:$(TOOLS)/bin" ARCH="$(ARCH)"
 
-.PHONY: help demo cloud test e2e sim matrix bench lint lint-template doc tools build check-zips deploy deploy-code remove bed ci
+.PHONY: help demo cloud test rights e2e sim matrix bench lint lint-template doc tools build check-zips deploy deploy-code remove bed ci
 
 help: ## Lists the tasks.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,9 +52,22 @@ cloud: ## Serves the local cloud with the functions for the AWS CLI (LISTEN=addr
 	$(BUILD_BINS)
 	$(TARGET)/debug/perennial-cloud serve --listen $(LISTEN) --speed $(SPEED) --template infra/template.yaml --functions $(TARGET)/debug
 
-test: ## Runs all tests; builds the binaries first, since the end-to-end tests run them.
+# What the end-to-end tests deploy with, and where they write which rights were used.
+USED_RIGHTS := $(abspath $(TARGET))/rights.tsv
+RIGHTS = $(TARGET)/debug/perennial-cloud rights
+TOLD_PARAMETERS = --parameter 'InstanceRoleArns=<InstanceRoleArns>' --parameter 'KmsKeyArns=<KmsKeyArns>' --parameter 'Deployment=<Deployment>'
+USED_PARAMETERS = --parameter InstanceRoleArns=arn:aws:iam::123456789012:role/database \
+	--parameter KmsKeyArns=arn:aws:kms:us-east-1:123456789012:key/0e0e0e0e-1111-2222-3333-444444444444
+
+test: ## Runs all tests; builds the binaries first, since the end-to-end tests run them. Ends with the rights nobody needed.
 	$(BUILD_BINS)
-	$(CARGO) test --workspace
+	@rm -f $(USED_RIGHTS)
+	PERENNIAL_RIGHTS=$(USED_RIGHTS) $(CARGO) test --workspace
+	$(RIGHTS) --used $(USED_RIGHTS) $(USED_PARAMETERS)
+
+rights: ## Writes docs/RIGHTS.md, the table of rights, from the template.
+	$(BUILD_BINS)
+	$(RIGHTS) $(TOLD_PARAMETERS) > docs/RIGHTS.md
 
 e2e: ## Runs the end-to-end tests: the real binaries against the local cloud.
 	$(BUILD_BINS)

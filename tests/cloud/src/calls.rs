@@ -134,7 +134,7 @@ impl State {
     }
 
     /// Whether the policies of the template let the caller do so; the operator may do everything.
-    fn judge(&mut self, function: Option<&str>, request: &Request) -> Result<(), Denial> {
+    fn judge(&mut self, function: Option<&str>, request: &Request) -> Result<(), Box<Denial>> {
         let Some(function) = function else { return Ok(()) };
         let Request { operation, body, .. } = request;
         let asks = match request.service {
@@ -191,13 +191,21 @@ fn faulty(service: Service, error: &FaultError, request_id: &str) -> Executed {
     }
 }
 
-/// The refusal of a call that no policy allows, in the words of the service.
+/// The refusal of a call that no policy allows, in the words of the service. That of EC2 carries the whole judgement in
+/// code, longer than anything that anybody should keep.
 fn denied(service: Service, denial: &Denial, request_id: &str) -> Executed {
-    let (code, status) = match service {
-        Service::Ec2 => ("UnauthorizedOperation", 403),
-        Service::Dynamodb | Service::Events => ("AccessDeniedException", 400),
+    let (code, status, message) = match service {
+        Service::Ec2 => {
+            let encoded = "A".repeat(1_500);
+            let said = denial.message();
+            let message = format!(
+                "You are not authorized to perform this operation. {said}. Encoded authorization failure message: {encoded}"
+            );
+            ("UnauthorizedOperation", 403, message)
+        }
+        Service::Dynamodb | Service::Events => ("AccessDeniedException", 400, denial.message()),
     };
-    faulty(service, &FaultError { code: code.to_owned(), status, message: denial.message() }, request_id)
+    faulty(service, &FaultError { code: code.to_owned(), status, message }, request_id)
 }
 
 fn parameters(request: &Request) -> Value {

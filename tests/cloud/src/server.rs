@@ -31,7 +31,7 @@ use crate::model::{Cloud, Defaults, Settings};
 use crate::process::{self, Keeper};
 use crate::runtime_api;
 use crate::template::{Place, Template, TemplateError};
-use crate::world::World;
+use crate::world::{Staff, World};
 
 /// Largest request body: DynamoDB's largest request is 16 MB.
 const LARGEST_BODY: usize = 16 << 20;
@@ -181,12 +181,7 @@ impl Server {
             };
             StartError::Logs { path, error }
         })?);
-        let place = Place {
-            region: options.settings.region.clone(),
-            account: options.settings.account.clone(),
-            parameters: options.parameters.clone(),
-        };
-        let template = Template::load(&options.template, &place)?;
+        let template = read_template(&options)?;
         let binaries = binaries(&options.functions, &template)?;
         let listener = TcpListener::bind(options.listen)
             .await
@@ -219,7 +214,7 @@ impl Server {
                 function,
                 binary,
                 address,
-                region: place.region.clone(),
+                region: options.settings.region.clone(),
                 speed: options.speed,
                 kill,
             };
@@ -232,7 +227,7 @@ impl Server {
             tables,
             buses,
             functions,
-            region: place.region,
+            region: options.settings.region,
             world,
             keepers,
             tasks,
@@ -314,6 +309,12 @@ fn binaries(functions: &Functions, template: &Template) -> Result<Vec<(String, P
         .collect()
 }
 
+fn read_template(options: &Options) -> Result<Template, TemplateError> {
+    let (settings, parameters) = (&options.settings, options.parameters.clone());
+    let place = Place { region: settings.region.clone(), account: settings.account.clone(), parameters };
+    Template::load(&options.template, &place)
+}
+
 /// The rights of the template's functions, with the record of those they use.
 fn rights(record: Option<&Path>, template: &Template) -> Result<Rights, StartError> {
     let open =
@@ -345,7 +346,7 @@ fn build(
             .map(|function| (function.folder.clone(), Host::new(function.clone(), kept)))
             .collect(),
     };
-    let world = World::new(clock, options.seed, cloud, tables, template, hosts, rights, log)?;
+    let world = World::new(clock, options.seed, cloud, tables, template, Staff { hosts, rights }, log)?;
     Ok((world, defaults))
 }
 

@@ -48,6 +48,12 @@ pub(crate) struct Identity {
     pub(crate) account: String,
 }
 
+/// Who runs, and with which rights; there are no hosts when no functions are run.
+pub(crate) struct Staff {
+    pub(crate) hosts: BTreeMap<String, Host>,
+    pub(crate) rights: Rights,
+}
+
 /// What the lock holds.
 pub(crate) struct State {
     pub(crate) now: Timestamp,
@@ -83,15 +89,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Puts a world together; `hosts` is empty when no functions are run.
+    /// Puts a world together.
     pub(crate) fn new(
         clock: Clock,
         seed: u64,
         cloud: Cloud,
         tables: Tables,
         template: Template,
-        hosts: BTreeMap<String, Host>,
-        rights: Rights,
+        staff: Staff,
         log: Arc<Log>,
     ) -> Result<World, String> {
         let identity =
@@ -107,14 +112,14 @@ impl World {
             rules: template.rules,
             buses: template.buses,
             faults: Faults::default(),
-            hosts,
+            hosts: staff.hosts,
             mappings: Vec::new(),
             calls: Journal::new(),
             invocations: Journal::new(),
             published: Journal::new(),
             emitted: Journal::new(),
             dead_letters: Journal::new(),
-            rights,
+            rights: staff.rights,
             partition_keys: template.tables.iter().map(crate::template::Table::partition_key).collect(),
             ids: 0,
             seed,

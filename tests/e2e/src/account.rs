@@ -52,6 +52,8 @@ impl Default for Setup {
 pub struct Account {
     server: Arc<Server>,
     log: PathBuf,
+    /// Whether calls may be refused for want of rights.
+    refusing: bool,
     /// Items of nodes and groups whose story is told when the test fails.
     items: Mutex<BTreeSet<String>>,
     _folder: tempfile::TempDir,
@@ -77,7 +79,7 @@ fn of_backups(group: &str) -> [(&'static str, &str); 5] {
 /// A test that passed must not have passed for want of rights, nor in spite of it.
 impl Drop for Account {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.refusing {
             return;
         }
         let (_, rights) = self.server.control("GET", "rights", &Value::Null);
@@ -94,6 +96,16 @@ impl Account {
         let functions =
             if setup.functions { Functions::Directory(binaries::directory()) } else { Functions::None };
         Account::open(setup.speed, functions).await
+    }
+
+    /// Starts a cloud with all functions, in which a call may be refused for want of rights.
+    ///
+    /// # Panics
+    /// As [`Account::start`].
+    pub async fn start_refusing(setup: Setup) -> Account {
+        let mut account = Account::start(setup).await;
+        account.refusing = true;
+        account
     }
 
     /// Starts a cloud whose events and ticks wait for functions that the test starts with [`Account::host`].
@@ -122,7 +134,7 @@ impl Account {
             Err(error @ StartError::Function { .. }) => panic!("{}", binaries::missing(&error.to_string())),
             Err(error) => panic!("{error}"),
         };
-        Account { server, log, items: Mutex::default(), _folder: folder, _permit: permit }
+        Account { server, log, refusing: false, items: Mutex::default(), _folder: folder, _permit: permit }
     }
 
     /// Starts the process of one function of a cloud whose functions run elsewhere; it ends when dropped.

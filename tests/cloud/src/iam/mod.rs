@@ -117,7 +117,7 @@ impl Rights {
     ///
     /// # Errors
     /// The first ask that is not allowed.
-    pub(crate) fn judge(&mut self, function: &str, asks: &[Ask]) -> Result<(), Denial> {
+    pub(crate) fn judge(&mut self, function: &str, asks: &[Ask]) -> Result<(), Box<Denial>> {
         let Some(role) = self.roles.get(function) else { return Ok(()) };
         let mut uses = BTreeSet::new();
         for ask in asks {
@@ -131,7 +131,7 @@ impl Rights {
                     let (function, role) = (function.to_owned(), role.arn.clone());
                     let denial = Denial { function, role, ask: ask.clone(), explicit };
                     self.denied.push(denial.clone());
-                    return Err(denial);
+                    return Err(Box::new(denial));
                 }
             }
         }

@@ -27,6 +27,15 @@ pub enum RightsError {
     },
 }
 
+const HEAD: &str = "\
+# Rights
+
+What each function may do in the account, as [the template](../infra/template.yaml) grants it. `make rights` writes this
+page, a test holds it against the template, and `make test` fails on a right that no test needed.
+[SECURITY.md](../SECURITY.md) tells why each is there. In angle brackets: parameters of the deployment, its Region and its account.
+
+";
+
 /// Statements by name, with the functions that have them.
 type Statements = BTreeMap<String, (Statement, BTreeSet<String>)>;
 
@@ -55,7 +64,7 @@ fn statements(
 pub fn rights_table(template: &Path, parameters: &BTreeMap<String, String>) -> Result<String, RightsError> {
     let statements = statements(template, "<region>", "<account>", parameters)?;
     let functions: BTreeSet<&String> = statements.values().flat_map(|(_, functions)| functions).collect();
-    let mut out = String::new();
+    let mut out = HEAD.to_owned();
     let row = |out: &mut String, cells: &[String]| out.push_str(&format!("| {} |\n", cells.join(" | ")));
 
     out.push_str("## Who may do what\n\n");

@@ -197,7 +197,6 @@ fn resolver(document: &Value, resources: &Map<String, Value>, place: &Place) -> 
             "AWS::Events::EventBus" | "AWS::Events::Rule" => "Name",
             "AWS::Logs::LogGroup" => "LogGroupName",
             "AWS::SQS::Queue" => "QueueName",
-            "AWS::Logs::LogGroup" => "LogGroupName",
             "AWS::SNS::Topic" => "TopicName",
             "AWS::Serverless::Function" => "FunctionName",
             _ => "",

@@ -37,6 +37,8 @@ mod odd;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod ring;
 #[cfg(test)]
 mod support;
