@@ -5,6 +5,8 @@ mod attacks;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod letters;
+#[cfg(test)]
 mod processes;
 #[cfg(test)]
 mod support;

@@ -101,6 +101,7 @@ pub(crate) async fn start_with(adjust: impl FnOnce(&mut Options)) -> Running {
     let template = folder.path().join("template.yaml");
     std::fs::write(&template, TEMPLATE).unwrap();
     let mut options = Options::new(template);
+    options.rights = std::env::var_os("PERENNIAL_RIGHTS").map(PathBuf::from);
     adjust(&mut options);
     Running { server: Server::start(options).await.unwrap(), _folder: folder }
 }

@@ -98,6 +98,22 @@ fn retention_ends_only_at_the_tick_after_its_time_and_not_while_suspended() {
 }
 
 #[test]
+fn what_is_to_be_deleted_waits_for_the_tick() {
+    let record = rests(DesiredState::Paused);
+    let observation = seen(&record, |seen| {
+        kept(seen);
+        let old = snapshot("snap-p", SnapshotState::Completed, 50, tags(Purpose::Periodic, 1, "p"));
+        seen.snapshots.insert(old.id.clone(), old);
+    });
+    let decided = |tick: bool| plan(record.clone(), &observation, Scope { tick, ..scope(500) }).unwrap();
+    let woken = decided(false);
+    let Then::Wait(wait) = &woken.then else { panic!("{:?}", woken.then) };
+    assert_eq!(wait.why, "the tick, which alone may prune-snapshot");
+    assert!(woken.record.work_at.is_some_and(|at| at <= super::at(560)), "the next tick comes to it");
+    assert_eq!(step(&decided(true)), &Step::Prune(SnapshotId::new("snap-p")));
+}
+
+#[test]
 fn a_node_whose_item_does_not_agree_is_not_purged() {
     let record = rests(DesiredState::Deallocated);
     let item = |state: &str, accepted: bool| {
