@@ -59,7 +59,7 @@ class Bed:
         blocks, stood_in = guide.read(text), set()
         environment = {**self.world.environment(), "ARCH": architecture(), "AWS_ENDPOINT_URL_SSM": self.parameters.url}
         self.shell = Shell(ROOT, environment, self.world.directory / "shell-state", self.say)
-        for position, block in enumerate(blocks):
+        for block in blocks:
             if block.mark != "run":
                 self.say(f"- {block.section}, line {block.line}: left out: {block.reason}")
                 if block.section in checks.INSTEAD and block.section not in stood_in:
