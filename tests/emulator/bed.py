@@ -7,7 +7,6 @@ needs to see why. Repeats nothing, asks for nothing, and leaves no process and n
 """
 
 import argparse
-import os
 import pathlib
 import platform
 import signal
@@ -58,10 +57,9 @@ class Bed:
     def run(self, text):
         """The whole guide."""
         blocks, stood_in = guide.read(text), set()
-        environment = {**self.world.environment(), **rust_environment(),
-                       "ARCH": architecture(), "AWS_ENDPOINT_URL_SSM": self.parameters.url}
+        environment = {**self.world.environment(), "ARCH": architecture(), "AWS_ENDPOINT_URL_SSM": self.parameters.url}
         self.shell = Shell(ROOT, environment, self.world.directory / "shell-state", self.say)
-        for position, block in enumerate(blocks):
+        for block in blocks:
             if block.mark != "run":
                 self.say(f"- {block.section}, line {block.line}: left out: {block.reason}")
                 if block.section in checks.INSTEAD and block.section not in stood_in:
@@ -91,13 +89,6 @@ def architecture():
     """What this machine can run, by Lambda's name for it."""
     machine = platform.machine()
     return {"aarch64": "arm64"}.get(machine, machine)
-
-
-def rust_environment():
-    """Where the tools of `make` find their own things; the bed's home directory is an empty one."""
-    home = pathlib.Path.home()
-    defaults = {"CARGO_HOME": home / ".cargo", "RUSTUP_HOME": home / ".rustup"}
-    return {name: os.environ.get(name, str(path)) for name, path in defaults.items()}
 
 
 def options():

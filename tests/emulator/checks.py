@@ -141,7 +141,7 @@ def untouched(bed):
 
 
 def healthy(bed):
-    """While all this went on nothing failed: no error in a log, no dead letter; schedules fired, and metrics were written."""
+    """While all this went on nothing failed: no error in a log, no dead letter, every schedule fired."""
     sqs = bed.account.client("sqs")
     for url in sqs.list_queues()["QueueUrls"]:
         name = "ApproximateNumberOfMessages"
@@ -150,8 +150,6 @@ def healthy(bed):
     for name in sorted(path.name for path in (bed.root / "functions").iterdir()):
         errors = [line for line in errors_of(bed, name) if line not in bed.memory["meant"]]
         assert not errors, "\n".join([f"{name}:", *errors])
-    figures = [line for line in bed.account_log("snapshot-schedule") if line.startswith("{") and '"_aws"' in line]
-    assert any("RecoveryPointAgeSeconds" in json.loads(line) for line in figures), "no metric was written"
     minutes = bed.minutes_deployed()
     for name in ("reconcile", "snapshot-schedule", "image-backup"):
         ticks = sum("START RequestId" in line for line in bed.account_log(name))
