@@ -474,7 +474,10 @@ impl Drop for Account {
         if !std::thread::panicking() {
             let (_, rights) = self.server.control("GET", "rights", &Value::Null);
             let denied = rights["denied"].as_array().map_or(0, Vec::len);
-            assert!(denied == 0 || self.refusing, "calls that the template's policies do not allow: {rights:#}");
+            assert!(
+                denied == 0 || self.refusing,
+                "calls that the template's policies do not allow: {rights:#}"
+            );
             return;
         }
         let items = self.items.lock().unwrap_or_else(PoisonError::into_inner).clone();
