@@ -13,6 +13,7 @@ pub mod lines;
 pub mod logs;
 pub mod machine;
 pub mod reference;
+pub mod roles;
 pub mod source;
 pub mod stack;
 pub mod tokens;

@@ -1,6 +1,6 @@
 //! The deployment template fits the code.
 
-use perennial_house::{assert_clean, deployment, files, stack};
+use perennial_house::{assert_clean, deployment, files, roles, stack};
 
 #[test]
 fn every_function_is_deployed_and_every_deployed_function_exists() {
@@ -44,6 +44,8 @@ fn what_no_emulator_applies_is_asked_for() {
         stack::check_streams,
         stack::check_alarms,
         stack::check_names,
+        roles::check_roles,
+        roles::check_statements,
     ];
     assert_clean(checks.iter().flat_map(|check| check(&file, &template)).collect());
 }
