@@ -26,7 +26,7 @@ fn settled() -> Run {
 /// The figures of the next tick: how many are blocked, and the longest recovery in seconds.
 fn minute(run: &mut Run) -> (usize, i64, Census) {
     run.pass(SignedDuration::from_mins(1));
-    let (at, tick) = run.last_tick.clone().unwrap();
+    let Some((at, tick)) = run.last_tick.clone() else { panic!("no tick has run yet") };
     (tick.census.blocked_nodes(), tick.census.recovery(at).as_secs(), tick.census)
 }
 
