@@ -14,7 +14,8 @@ check_zips "$ARCH"
 # What is not named keeps the value that the stack has, or takes the template's default.
 overrides=("Architecture=$ARCH")
 read -r -a asked <<<"${PARAMETERS:-}"
-for one in "${asked[@]}"; do
+# Without the detour, bash before 4.4 takes an empty list for an unset one.
+for one in ${asked[@]+"${asked[@]}"}; do
   [[ $one =~ ^[A-Za-z0-9]+=[^[:space:]]*$ ]] ||
     fail "PARAMETERS has \"$one\": write Name=value, separated by spaces, lists with commas."
   case $one in
@@ -62,7 +63,7 @@ if [[ ! ${BUCKET:-} ]] && ! call s3api head-bucket --bucket "$bucket" --expected
   # us-east-1 is where a bucket is made if nothing is said, and must not be said.
   where=()
   [[ $REGION == us-east-1 ]] || where=(--create-bucket-configuration "LocationConstraint=$REGION")
-  call s3api create-bucket --bucket "$bucket" "${where[@]}" >/dev/null ||
+  call s3api create-bucket --bucket "$bucket" ${where[@]+"${where[@]}"} >/dev/null ||
     fail "The bucket $bucket could not be made. If it is not yours, name one of your own in $REGION with BUCKET=…"
   call s3api put-public-access-block --bucket "$bucket" --public-access-block-configuration \
     BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
