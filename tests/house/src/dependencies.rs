@@ -31,8 +31,6 @@ const DOUBLES: [(&str, &[&str], &str); 11] = [
     ("syn", &["2", "3"], "half of the derive macros have moved on; only at build time"),
 ];
 
-/// Where crates may come from.
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// The platform of the functions. That of the other architecture differs in no crate.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
@@ -86,9 +84,9 @@ pub fn check_origin(packages: &[Package]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for package in foreign {
         let told = format!("{} {}", package.name, package.version);
-        let source = package.source.as_ref().map_or("", |source| source.repr.as_str());
-        if source != REGISTRY {
-            let rule = format!("every crate comes from crates.io: {told} comes from {source}");
+        // Cargo's own registry.
+        if let Some(source) = package.source.as_ref().filter(|source| !source.is_crates_io()) {
+            let rule = format!("every crate comes from the registry: {told} comes from {source}");
             findings.push(Finding::new(LOCK, 1, rule, "publish it, or do without"));
         }
         let licence = package.license.as_deref().unwrap_or("none that is stated");
