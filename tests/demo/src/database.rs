@@ -12,7 +12,6 @@ use crate::examples::Example;
 use crate::node::{self, ByHand, Story};
 use crate::screen::Screen;
 use crate::stage::{Broken, Told};
-use crate::summary;
 
 /// The launch template that the operator makes for it.
 const TEMPLATE: &str = "database";
@@ -46,11 +45,7 @@ pub(crate) async fn tell(
     example.fill(access, TEMPLATE);
     let mut story = node::story(access, screen, speed, example)?;
     let told = acts(&mut story).await;
-    node::conclude(story, told, |node| Told {
-        proofs: proofs::judge(&node.evidence),
-        numbers: summary::downtime(&node.moments, latencies, speed),
-        ..Told::default()
-    })
+    node::conclude(story, told, proofs::judge, (latencies, speed))
 }
 
 async fn acts(story: &mut Story<'_>) -> Result<(), Broken> {

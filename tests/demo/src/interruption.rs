@@ -9,7 +9,6 @@ use crate::examples::Example;
 use crate::node::{self, Story, proofs};
 use crate::screen::Screen;
 use crate::stage::{Broken, Told};
-use crate::summary;
 
 /// Its item, with snapshots so often that there are enough of them after three minutes.
 ///
@@ -32,11 +31,7 @@ pub(crate) async fn tell(
     example.fill(access, &access.defaults().launch_template_name);
     let mut story = node::story(access, screen, speed, example)?;
     let told = acts(&mut story).await;
-    node::conclude(story, told, |node| Told {
-        proofs: proofs::judge(&node.evidence),
-        numbers: summary::downtime(&node.moments, latencies, speed),
-        ..Told::default()
-    })
+    node::conclude(story, told, proofs::judge, (latencies, speed))
 }
 
 async fn acts(story: &mut Story<'_>) -> Result<(), Broken> {

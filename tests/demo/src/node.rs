@@ -8,6 +8,7 @@ mod render;
 pub(crate) mod view;
 
 use jiff::Timestamp;
+use perennial_cloud::model::Settings;
 use perennial_core::names::TAG_PURPOSE;
 use perennial_core::phase::Phase;
 use serde_json::{Value, json};
@@ -18,10 +19,10 @@ use crate::access::{Access, Reply};
 use crate::ec2::tag;
 use crate::examples::Example;
 use crate::guest::Guest;
-use crate::proof::note;
+use crate::proof::{Proof, note};
 use crate::screen::Screen;
 use crate::stage::{Broken, Moment, Scene, Stage, Told, standing};
-use crate::summary::Moments;
+use crate::summary::{self, Moments};
 
 /// Recovery points before the interruption.
 const POINTS: usize = 3;
@@ -56,18 +57,24 @@ pub(crate) fn story<'a>(
     Stage::new(access, screen, speed, node)
 }
 
-/// Leaves the last view standing, and hands over what was shown.
+/// Leaves the last view standing, and hands over what was shown, with how long the node was away.
 ///
 /// # Errors
 /// What kept the act from its end.
 pub(crate) fn conclude(
     mut story: Story<'_>,
     told: Result<(), Broken>,
-    judge: impl FnOnce(&Node) -> Told,
+    judge: fn(&Evidence) -> Vec<Proof>,
+    (latencies, speed): (&Settings, f64),
 ) -> Result<Told, Broken> {
     story.finish();
     told?;
-    Ok(Told { seconds: story.at, ..judge(&story.scene) })
+    let Node { evidence, moments, .. } = &story.scene;
+    Ok(Told {
+        proofs: judge(evidence),
+        numbers: summary::downtime(moments, latencies, speed),
+        seconds: story.at,
+    })
 }
 
 /// The item is put, and the node starts for the first time; then its guest writes.

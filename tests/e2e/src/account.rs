@@ -24,12 +24,10 @@ use crate::{Guest, binaries};
 static CLOUDS: Semaphore = Semaphore::const_new(3);
 /// Real time after which a wait has failed. Generous, since nothing is decided by how long something takes.
 const TOO_LONG: Duration = Duration::from_secs(90);
-/// What the deployment of the tests is told of: a role that its nodes' instances may have, and a key of their volumes.
-/// `make rights` names the same.
-const RIGHTS: [(&str, &str); 2] = [
-    ("InstanceRoleArns", "arn:aws:iam::123456789012:role/database"),
-    ("KmsKeyArns", "arn:aws:kms:us-east-1:123456789012:key/0e0e0e0e-1111-2222-3333-444444444444"),
-];
+/// The role that the deployment of the tests is told of: instances may have it. `make test` names the same.
+pub const ROLE: &str = "arn:aws:iam::123456789012:role/database";
+/// The key that the deployment of the tests is told of: volumes may be encrypted with it. `make test` names the same.
+pub const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/0e0e0e0e-1111-2222-3333-444444444444";
 /// Real time between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -116,7 +114,8 @@ impl Account {
         options.speed = speed;
         options.output = FunctionOutput::File(log.clone());
         options.functions = functions;
-        options.parameters = BTreeMap::from(RIGHTS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let told_of = [("InstanceRoleArns", ROLE), ("KmsKeyArns", KEY)];
+        options.parameters = BTreeMap::from(told_of.map(|(name, value)| (name.to_owned(), value.to_owned())));
         options.rights = std::env::var_os("PERENNIAL_RIGHTS").map(PathBuf::from);
         let server = match Server::start(options).await {
             Ok(server) => Arc::new(server),

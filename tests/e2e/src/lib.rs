@@ -13,7 +13,7 @@ mod story;
 mod view;
 mod wire;
 
-pub use account::{Account, Setup};
+pub use account::{Account, KEY, ROLE, Setup};
 pub use binaries::binary;
 pub use guest::{Guest, Stay, Use};
 pub use runtime::{Answer, Runtime};

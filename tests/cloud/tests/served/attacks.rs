@@ -37,6 +37,7 @@ impl Account {
             options.parameters = [roles].into();
         })
         .await;
+        assert_eq!(cloud.server.functions(), ALL, "no function is left out");
         let made = cloud.server.defaults();
         let (subnet, image) = (made.subnet_ids[0].clone(), made.image_id.clone());
         Account { cloud, subnet, image }

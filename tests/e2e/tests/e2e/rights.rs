@@ -1,7 +1,7 @@
 //! Rights that only some nodes need: to pass a role, to use a key, to launch into a placement group, to follow what the
 //! operator changes by hand, and to let go of what is to stay.
 
-use perennial_e2e::{Account, Setup};
+use perennial_e2e::{Account, KEY, ROLE, Setup};
 use serde_json::{Value, json};
 
 use crate::backed;
@@ -10,9 +10,6 @@ use crate::support::{interrupt, running, text};
 use crate::tale::{self, Tale};
 
 const NODE: &str = "vault";
-/// The role and the key that the account's deployment was told of.
-const ROLE: &str = "database";
-const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/0e0e0e0e-1111-2222-3333-444444444444";
 
 /// Makes a launch template that names all this.
 async fn template(account: &Account, role: &str) {
@@ -35,9 +32,11 @@ async fn template(account: &Account, role: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_role_a_key_and_a_placement_group_comes_back() {
     let account = Account::start(Setup::default()).await;
-    template(&account, ROLE).await;
+    // In the local cloud an instance profile has the role of its own name.
+    let (_, profile) = ROLE.rsplit_once('/').unwrap();
+    template(&account, profile).await;
     let mut item = tale::item(&account, NODE, 30);
-    item["launch"]["template"] = json!({"name": ROLE});
+    item["launch"]["template"] = json!({"name": profile});
     item["persist"]["data"] = json!({});
     let tale = Tale::begin_with(&account, NODE, item).await;
     let data = tale.first.disks["/dev/sdf"].volume.clone();
